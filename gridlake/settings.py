@@ -1,0 +1,41 @@
+"""Every GRIDLAKE_* variable, once, with its default."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Where the lake lives and how a run behaves; each field is the variable GRIDLAKE_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="GRIDLAKE_", extra="ignore", frozen=True)
+
+    home: Path = Field(Path("lake"), description="the lake: tables, snapshots, reports, run ledger, logs")
+    inbox: Path = Field(Path("inbox"), description="where senders' files lie: <source>/<feed>/<sender>/<file>")
+    engine: str = Field("embedded", description="'embedded' (Sail in this process) or sc://host:port (Apache Spark)")
+    contracts: Path | None = Field(None, description="a folder of further contracts, senders, vocabularies and models")
+    key_file: Path | None = Field(None, description="column keys; default <home>.keys.json, beside the lake, never in it")
+    as_of: datetime | None = Field(None, description="fixes 'now' for a run (ISO 8601); default: the data's own clock")
+    project: Path = Field(CHECKOUT, description="the checkout with expectations/, dbt/ and docs/")
+
+    @cached_property
+    def keys(self) -> Path:
+        """The file of column keys."""
+        return self.key_file or self.home.with_name(self.home.name + ".keys.json")
+
+    @cached_property
+    def tables(self) -> Path:
+        """The folder of Delta tables, <schema>/<table>."""
+        return self.home.absolute() / "tables"
+
+    @cached_property
+    def expectations(self) -> Path:
+        """The folder of contracts, senders, vocabularies, checks and suites that came with the checkout."""
+        return self.project / "expectations"
