@@ -1,0 +1,156 @@
+"""Reads ODCS files into `Contract`s. Refuses what it cannot understand, naming file and place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
+
+from gridlake.contracts.model import Column, Contract, ContractError, Contracts, Rejected, Rule, Volume
+from gridlake.settings import Settings
+
+PREFIX = "gridlake."
+SUFFIX = ".odcs.yaml"
+_WINDOW = re.compile(r"(\d+) (minute|hour|day)s?")
+_CONTRACT_PROPERTIES = {
+    "defines", "conformsTo", "map", "timeZone", "ambiguousTime", "coordinateSystem", "regionSystem",
+    "repeatWindow", "volume", "ignoredColumns", "accept", "reject",
+}  # fmt: skip
+_COLUMN_PROPERTIES = {"codeList", "localIdOf", "region", "redact", "position", "versionOrder"}
+_TYPES = {"string", "integer", "number", "boolean", "date", "timestamp"}
+
+
+def load_all(settings: Settings) -> Contracts:
+    """Every built-in contract and those of `--contracts`; an id that appears twice is an error."""
+    folders = [settings.expectations / "contracts", *([settings.contracts] if settings.contracts else [])]
+    found: dict[str, Contract] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ContractError(f"{folder}: expected a folder of <source>/<feed>{SUFFIX}, found none; check --contracts")
+        for path in sorted(folder.glob(f"*/*{SUFFIX}")):
+            contract = load(path)
+            if contract.id in found:
+                raise ContractError(f"{path}: {contract.id} is already defined by {found[contract.id].path}; rename one")
+            found[contract.id] = contract
+    return Contracts(list(found.values()))
+
+
+def load(path: Path) -> Contract:
+    """One contract from `<source>/<feed>.odcs.yaml`; the path gives source and feed."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        odcs = OpenDataContractStandard.model_validate(document)
+    except (yaml.YAMLError, pydantic.ValidationError, UnicodeDecodeError) as error:
+        raise ContractError(f"{path}: not an ODCS document: {error}") from error
+    own = _own_properties(path, odcs.customProperties, _CONTRACT_PROPERTIES)
+    objects = odcs.schema_ or []
+    if len(objects) != 1:
+        raise ContractError(f"{path}: expected exactly one object under `schema`, found {len(objects)}")
+    table = objects[0]
+    feed = path.name.removesuffix(SUFFIX)
+    sql = path.with_name(f"{feed}.sql")
+    contract = Contract(
+        source=path.parent.name,
+        feed=feed,
+        title=odcs.name or feed,
+        version=odcs.version or "0",
+        status=odcs.status or "active",
+        domain=odcs.domain or "",
+        owner=getattr(odcs.team, "name", None) or "",
+        purpose=(odcs.description and odcs.description.purpose) or "",
+        usage=(odcs.description and odcs.description.usage) or "",
+        limitations=(odcs.description and odcs.description.limitations) or "",
+        columns=tuple(_column(path, p) for p in table.properties or []),
+        rules=tuple(_rules(path, table.quality or [])),
+        defines=own.get("defines"),
+        conforms_to=own.get("conformsTo"),
+        mapping=own.get("map") or {},
+        sql=sql.read_text(encoding="utf-8") if sql.exists() else None,
+        time_zone=own.get("timeZone", "Asia/Shanghai"),
+        ambiguous_time=own.get("ambiguousTime", "refuse"),
+        coordinate_system=own.get("coordinateSystem", "CGCS2000"),
+        region_system=own.get("regionSystem", "cn"),
+        repeat_window=_window(path, own.get("repeatWindow", "3 days")),
+        volume=Volume(**(own.get("volume") or {})),
+        ignored_columns=tuple(own.get("ignoredColumns") or ()),
+        accept=tuple(own.get("accept") or ()),
+        reject=tuple(Rejected(r["row"], r["rule"], r.get("field")) for r in own.get("reject") or ()),
+        sla=tuple(p.model_dump(exclude_none=True) for p in odcs.slaProperties or ()),
+        path=path,
+    )
+    if not contract.key:
+        raise ContractError(f"{path}: no column says primaryKey: true; a feed needs a key to know versions and repeats")
+    if contract.defines and contract.conforms_to:
+        raise ContractError(f"{path}: says both gridlake.defines and gridlake.conformsTo; a feed does one of them")
+    return contract
+
+
+def _own_properties(path: Path, properties: Iterable[Any] | None, known: set[str]) -> dict[str, Any]:
+    own = {}
+    for item in properties or ():
+        name = item.property or ""
+        if not name.startswith(PREFIX):
+            continue
+        if name.removeprefix(PREFIX) not in known:
+            expected = ", ".join(sorted(PREFIX + k for k in known))
+            raise ContractError(f"{path}: customProperty {name!r} is not known; expected one of {expected}")
+        own[name.removeprefix(PREFIX)] = item.value
+    return own
+
+
+def _column(path: Path, given: SchemaProperty) -> Column:
+    own = _own_properties(path, given.customProperties, _COLUMN_PROPERTIES)
+    options = given.logicalTypeOptions or {}
+    if given.logicalType not in _TYPES:
+        raise ContractError(f"{path}: column {given.name}: logicalType {given.logicalType!r} is not one of {sorted(_TYPES)}")
+    if given.classification not in {"L1", "L2", "L3", "L4"}:
+        raise ContractError(f"{path}: column {given.name}: classification {given.classification!r} is not L1, L2, L3 or L4")
+    return Column(
+        name=given.name or "",
+        title=given.businessName or given.name or "",
+        description=given.description or "",
+        logical_type=given.logicalType,  # type: ignore[arg-type]
+        required=bool(given.required),
+        key_position=(given.primaryKeyPosition or 1) if given.primaryKey else None,
+        classification=given.classification,  # type: ignore[arg-type]
+        pattern=options.get("pattern"),
+        min_length=options.get("minLength"),
+        max_length=options.get("maxLength"),
+        minimum=options.get("minimum"),
+        maximum=options.get("maximum"),
+        format=options.get("format"),
+        values=tuple(e.value for e in given.enum or ()),
+        code_list=own.get("codeList"),
+        local_id_of=own.get("localIdOf"),
+        is_region=bool(own.get("region")),
+        redact=bool(own.get("redact")),
+        position=own.get("position"),
+        version_order=own.get("versionOrder"),
+        examples=tuple(given.examples or ()),
+    )
+
+
+def _rules(path: Path, quality: Iterable[Any]) -> Iterable[Rule]:
+    for item in quality:
+        if item.type != "custom" or item.engine != "gridlake" or not isinstance(item.implementation, str):
+            raise ContractError(f"{path}: quality {item.name!r}: expected type custom, engine gridlake and a SQL predicate")
+        yield Rule(
+            name=item.name or "",
+            predicate=item.implementation,
+            description=item.description or "",
+            dimension=item.dimension or "consistency",
+            severity=item.severity or "error",
+        )
+
+
+def _window(path: Path, text: str) -> timedelta:
+    match = _WINDOW.fullmatch(text)
+    if not match:
+        raise ContractError(f"{path}: gridlake.repeatWindow {text!r}: expected '<n> minutes|hours|days'")
+    return timedelta(**{match[2] + "s": int(match[1])})
