@@ -1,0 +1,184 @@
+"""Classification, column encryption, join tokens, masks, redaction, small-number suppression.
+
+Class L4 (ID number, phone, person's name, exact home) leaves the lander only as ciphertext and token. Ciphertext is
+deterministic (AES-SIV, RFC 5297): a repeated landing writes the same bytes, and it tells no more than the token does.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+
+from gridlake.tables import write_file
+
+CLASSES = {
+    "L1": "公开 public",
+    "L2": "内部 internal",
+    "L3": "敏感 sensitive",
+    "L4": "高敏感 highly sensitive: only ciphertext and join token are kept",
+}
+# Fewer persons than this in a published count are shown as "<5": the smallest cell that statistics offices commonly publish.
+SMALLEST_PUBLISHED_COUNT = 5
+TOKEN_DIGITS = 32  # 128 bits: no collision to be expected among a province's 65 million residents
+_CHUNK = 4 * 1024 * 1024
+
+# 18-digit resident ID numbers, mobile numbers and landlines inside free text; spaces and hyphens may part the groups of a number.
+ID_NUMBER = r"[1-9][0-9]{5}[\- ]?(?:18|19|20)[0-9]{2}[\- ]?(?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01])[\- ]?[0-9]{3}[0-9Xx]"
+MOBILE = r"(?:\+?86[\- ]?)?1[3-9][0-9][\- ]?[0-9]{4}[\- ]?[0-9]{4}"
+LANDLINE = r"0[0-9]{2,3}[\- ][0-9]{7,8}"
+REDACTED = {"id_number": "[证件号]", "phone": "[电话]", "own": "[姓名或地址]"}
+
+
+class Keys:
+    """Column keys by version; the newest seals, every version opens."""
+
+    def __init__(self, versions: dict[int, bytes], token_key: bytes) -> None:
+        self._versions = versions
+        self._newest = max(versions)
+        self._token_key = token_key
+        self._siv = {number: AESSIV(_derive(key, b"column", 64)) for number, key in versions.items()}
+        self._gcm = {number: AESGCM(_derive(key, b"stream", 32)) for number, key in versions.items()}
+
+    @classmethod
+    def load(cls, path: Path) -> Keys:
+        """Keys from a JSON file; made with mode 0600 on first use. A KMS takes this function's place."""
+        if not path.exists():
+            made = {"token_key": os.urandom(32).hex(), "versions": {"1": os.urandom(32).hex()}}
+            previous = os.umask(0o077)
+            try:
+                write_file(path, json.dumps(made, indent=1).encode())
+            finally:
+                os.umask(previous)
+        document = json.loads(path.read_text(encoding="utf-8"))
+        versions = {int(number): bytes.fromhex(key) for number, key in document["versions"].items()}
+        return cls(versions, bytes.fromhex(document["token_key"]))
+
+    def seal(self, values: pa.Array, context: str) -> pa.Array:
+        """Ciphertexts `k<version>.<base64url>` of a string array; null stays null. `context` binds them to their column."""
+        siv, associated, prefix = self._siv[self._newest], [context.encode()], f"k{self._newest}."
+        return _map_distinct(values, lambda v: prefix + base64.urlsafe_b64encode(siv.encrypt(v.encode() or b"\0", associated)).decode())
+
+    def open(self, values: pa.Array, context: str) -> pa.Array:
+        """The plain values of sealed ones; raises cryptography's InvalidTag for another context or key."""
+        associated = [context.encode()]
+
+        def plain(sealed: str) -> str:
+            number, _, body = sealed.partition(".")
+            opened = self._siv[int(number[1:])].decrypt(base64.urlsafe_b64decode(body), associated)
+            return "" if opened == b"\0" else opened.decode()
+
+        return _map_distinct(values, plain)
+
+    def token(self, values: pa.Array) -> pa.Array:
+        """Join tokens: equal for equal values whatever feed or key version they come from."""
+        key = self._token_key
+        return _map_distinct(values, lambda v: hmac.digest(key, v.encode(), "sha256").hex()[:TOKEN_DIGITS])
+
+    def seal_bytes(self, content: bytes) -> str:
+        """One refused row's bytes, sealed; deterministic like `seal`."""
+        sealed = self._siv[self._newest].encrypt(content or b"\0", [b"payload"])
+        return f"k{self._newest}." + base64.urlsafe_b64encode(sealed).decode()
+
+    def open_bytes(self, sealed: str) -> bytes:
+        """The bytes that `seal_bytes` sealed."""
+        number, _, body = sealed.partition(".")
+        opened = self._siv[int(number[1:])].decrypt(base64.urlsafe_b64decode(body), [b"payload"])
+        return b"" if opened == b"\0" else opened
+
+    def seal_stream(self, source: IO[bytes], target: IO[bytes]) -> int:
+        """Seal bytes of any length in 4 MiB chunks, memory bounded; gives the number of plain bytes.
+
+        Format: `GLS1`, key version (4 bytes), then chunks of length (4), nonce (12), AES-GCM text bound to the chunk number.
+        """
+        gcm, total = self._gcm[self._newest], 0
+        target.write(b"GLS1" + self._newest.to_bytes(4, "big"))
+        for number, chunk in enumerate(_chunks(source)):
+            nonce = os.urandom(12)
+            text = gcm.encrypt(nonce, chunk, number.to_bytes(8, "big"))
+            target.write(len(text).to_bytes(4, "big") + nonce + text)
+            total += len(chunk)
+        return total
+
+    def open_stream(self, source: IO[bytes], target: IO[bytes]) -> int:
+        """Undo `seal_stream`; raises InvalidTag when a chunk was changed or moved."""
+        if source.read(4) != b"GLS1":
+            raise ValueError("not a sealed stream: expected it to begin with GLS1")
+        gcm, total, number = self._gcm[int.from_bytes(source.read(4), "big")], 0, 0
+        while length := source.read(4):
+            nonce = source.read(12)
+            chunk = gcm.decrypt(nonce, source.read(int.from_bytes(length, "big")), number.to_bytes(8, "big"))
+            target.write(chunk)
+            total, number = total + len(chunk), number + 1
+        return total
+
+
+def redact(text: pa.Array, own_values: Sequence[pa.Array] = ()) -> pa.Array:
+    """Free text without ID numbers, phone numbers and the row's own L4 values (names, addresses of two letters and more)."""
+    redacted = pc.replace_substring_regex(text, ID_NUMBER, REDACTED["id_number"])
+    redacted = pc.replace_substring_regex(redacted, MOBILE, REDACTED["phone"])
+    redacted = pc.replace_substring_regex(redacted, LANDLINE, REDACTED["phone"])
+    for own in own_values:
+        found = [i for i, v in enumerate(own.to_pylist()) if v and len(v) >= 2]
+        if not found:
+            continue
+        texts = redacted.to_pylist()
+        hits = {i: own[i].as_py() for i in found if texts[i] and own[i].as_py() in texts[i]}
+        if hits:
+            redacted = pa.array([t.replace(hits[i], REDACTED["own"]) if i in hits else t for i, t in enumerate(texts)], pa.string())
+    return redacted
+
+
+def mask(kind: str, value: str | None) -> str | None:
+    """How an L4 value is shown to someone entitled to see that it is there: 张*, 138****5678, 3301**********1234."""
+    if not value:
+        return value
+    if kind == "person_name":
+        return value[0] + "*" * (len(value) - 1)
+    if kind == "phone":
+        return value[:3] + "*" * max(len(value) - 7, 1) + value[-4:] if len(value) >= 8 else "*" * len(value)
+    if kind == "id_number":
+        return value[:4] + "*" * max(len(value) - 8, 1) + value[-4:] if len(value) >= 10 else "*" * len(value)
+    return "*" * len(value)
+
+
+def suppress(count: int) -> str:
+    """A count of persons as it may be published: below the smallest published count only that it is below."""
+    return f"<{SMALLEST_PUBLISHED_COUNT}" if 0 < count < SMALLEST_PUBLISHED_COUNT else str(count)
+
+
+def looks_sensitive(text: str) -> bool:
+    """Whether an ID number or a phone number stands in the text."""
+    return bool(re.search(f"(?:{ID_NUMBER})|(?:{MOBILE})", text))
+
+
+def _derive(key: bytes, purpose: bytes, length: int) -> bytes:
+    # HKDF-Expand of RFC 5869; the stored keys are uniformly random, so no extract step is needed.
+    output, block, counter = b"", b"", 1
+    while len(output) < length:
+        block = hmac.digest(key, block + purpose + bytes([counter]), hashlib.sha256)
+        output, counter = output + block, counter + 1
+    return output[:length]
+
+
+def _map_distinct(values: pa.Array, function: Callable[[str], str]) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    encoded = pc.dictionary_encode(values)
+    distinct = pa.array([function(v) for v in encoded.dictionary.to_pylist()], pa.string())
+    return distinct.take(encoded.indices)
+
+
+def _chunks(source: IO[bytes]) -> Iterator[bytes]:
+    while chunk := source.read(_CHUNK):
+        yield chunk

@@ -1,0 +1,82 @@
+"""Who may send what: one file a sender, the file stem is its code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import Version
+
+from gridlake.settings import Settings
+
+EVERYWHERE = "*"
+
+
+class SenderError(Exception):
+    """A sender file that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Sender:
+    """One city platform or department; `feeds` gives the contract versions it may send, `regions` the subtrees it answers for."""
+
+    code: str
+    name: str
+    name_en: str
+    region_system: str
+    regions: tuple[str, ...]
+    feeds: Mapping[str, SpecifierSet]
+
+    def may_send(self, source: str, feed: str, version: str) -> bool:
+        """Whether the sender is entitled to this feed at this contract version."""
+        allowed = self.feeds.get(f"{source}.{feed}")
+        return allowed is not None and allowed.contains(Version(version), prereleases=True)
+
+    @property
+    def accepts_all_regions(self) -> bool:
+        """Whether rows of any region may come from it."""
+        return EVERYWHERE in self.regions
+
+
+class Senders(Mapping[str, Sender]):
+    """All senders of a run, by code."""
+
+    def __init__(self, senders: list[Sender]) -> None:
+        self._by_code = {s.code: s for s in sorted(senders, key=lambda s: s.code)}
+
+    def __getitem__(self, key: str) -> Sender:
+        try:
+            return self._by_code[key]
+        except KeyError:
+            raise KeyError(f"no sender {key!r}; there are {', '.join(self._by_code)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_code)
+
+    def __len__(self) -> int:
+        return len(self._by_code)
+
+
+def load_all(settings: Settings) -> Senders:
+    """Every built-in sender and those of `--contracts DIR/senders`."""
+    folders = [settings.expectations / "senders", *([settings.contracts / "senders"] if settings.contracts else [])]
+    return Senders(list({p.stem: load(p) for folder in folders for p in sorted(folder.glob("*.yml"))}.values()))
+
+
+def load(path: Path) -> Sender:
+    """One sender from `<code>.yml`."""
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return Sender(
+            code=path.stem,
+            name=document["name"],
+            name_en=document.get("name_en", document["name"]),
+            region_system=document.get("region_system", "cn"),
+            regions=tuple(str(r) for r in document["regions"]),
+            feeds={str(feed): SpecifierSet(str(versions)) for feed, versions in document["feeds"].items()},
+        )
+    except (KeyError, TypeError, AttributeError, InvalidSpecifier) as error:
+        raise SenderError(f"{path}: expected name, regions and feeds {{<source>.<feed>: '>=1,<2'}}; problem: {error!r}") from error

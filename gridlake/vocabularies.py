@@ -1,0 +1,102 @@
+"""Code lists, the region tree and the work calendar, as CSV files say them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as csv
+
+from gridlake.settings import Settings
+
+REGION_COLUMNS = ["region_system", "region_code", "region_name", "region_level", "parent_code"]
+_REGIONS, _CALENDAR = "regions_", "work_calendar"
+
+
+class VocabularyError(Exception):
+    """A vocabulary file that lacks what every reader of it needs."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """One CSV file; all values are strings, empty is null."""
+
+    name: str
+    rows: pa.Table
+    path: Path
+
+    @cached_property
+    def codes(self) -> frozenset[str]:
+        """Every code of the list."""
+        return frozenset(self.rows.column("code").to_pylist())
+
+    @property
+    def is_code_list(self) -> bool:
+        """Whether it has code and name_zh."""
+        return {"code", "name_zh"} <= set(self.rows.column_names)
+
+
+class Vocabularies(Mapping[str, Vocabulary]):
+    """All vocabularies of a run, by file stem."""
+
+    def __init__(self, vocabularies: list[Vocabulary]) -> None:
+        self._by_name = {v.name: v for v in sorted(vocabularies, key=lambda v: v.name)}
+
+    def __getitem__(self, key: str) -> Vocabulary:
+        try:
+            return self._by_name[key]
+        except KeyError:
+            raise KeyError(f"no vocabulary {key!r}; there are {', '.join(self._by_name)}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    @cached_property
+    def regions(self) -> pa.Table:
+        """Every region of every region system; region_level is long, 1 = province … 5 = village; the root's parent_code is null."""
+        parts = []
+        for vocabulary in self.values():
+            if vocabulary.name.startswith(_REGIONS):
+                part = vocabulary.rows.select(REGION_COLUMNS)
+                parts.append(part.set_column(3, "region_level", part.column("region_level").cast(pa.int64())))
+        empty = pa.table({c: pa.array([], pa.int64() if c == "region_level" else pa.string()) for c in REGION_COLUMNS})
+        return pa.concat_tables(parts) if parts else empty
+
+    @cached_property
+    def work_calendar(self) -> pa.Table:
+        """date (date32), day_type, name."""
+        rows = self[_CALENDAR].rows
+        return rows.set_column(rows.column_names.index("date"), "date", rows.column("date").cast(pa.date32()))
+
+    @property
+    def code_lists(self) -> list[Vocabulary]:
+        """The vocabularies that are code lists."""
+        return [v for v in self.values() if v.is_code_list]
+
+
+def load_all(settings: Settings) -> Vocabularies:
+    """Every built-in vocabulary and those of `--contracts DIR/vocabularies`, which may replace a built-in one of the same name."""
+    folders = [settings.expectations / "vocabularies", *([settings.contracts / "vocabularies"] if settings.contracts else [])]
+    return Vocabularies(list({p.stem: load(p) for folder in folders for p in sorted(folder.glob("*.csv"))}.values()))
+
+
+def load(path: Path) -> Vocabulary:
+    """One CSV file in UTF-8 with a header; every column a string."""
+    try:
+        header = path.read_text(encoding="utf-8-sig").splitlines()[0].split(",")
+        rows = csv.read_csv(
+            path, convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in header}, strings_can_be_null=True, null_values=[""])
+        )
+    except (IndexError, UnicodeDecodeError, pa.ArrowInvalid) as error:
+        raise VocabularyError(f"{path}: expected UTF-8 CSV with a header line: {error}") from error
+    if path.stem.startswith(_REGIONS):
+        missing = [c for c in REGION_COLUMNS if c not in rows.column_names]
+        if missing:
+            raise VocabularyError(f"{path}: a region vocabulary needs {', '.join(REGION_COLUMNS)}; it lacks {', '.join(missing)}")
+    return Vocabulary(path.stem, rows, path)
