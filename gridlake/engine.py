@@ -1,0 +1,83 @@
+"""The Spark session: Sail in this process, or Apache Spark at sc://; shows the lake's tables, bronze at the cut's versions.
+
+Nothing else in the code knows which of the two it is.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from typing import TYPE_CHECKING
+
+from gridlake.tables import Tables
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+EMBEDDED = "embedded"
+# Schemas whose tables go on growing while a run reads them: seen through a view at the cut's version.
+_MOVING = {"bronze": "landed", "quarantine": "landed_quarantine", "ops": "landed_ops"}
+_MODEL_SCHEMAS = ("staging", "resolved", "theme", "item", "business", "sharing", "factor", "finding", "evaluation", "mart")
+
+
+class EngineError(Exception):
+    """The engine could not be started or reached."""
+
+
+class Engine:
+    """A running engine with one session that dbt, jobs and this process share by `url`."""
+
+    def __init__(self, kind: str, tables: Tables) -> None:
+        self._tables = tables
+        self._server: object | None = None
+        session = f"session_id={uuid.uuid4()};user_id=gridlake"
+        if kind == EMBEDDED:
+            # Sail logs through env_logger; its INFO lines are for its developers.
+            os.environ.setdefault("RUST_LOG", "error")
+            from pysail.spark import SparkConnectServer
+
+            server = SparkConnectServer("127.0.0.1", 0)
+            server.start(background=True)
+            self._server = server
+            host, port = server.listening_address
+            self.url = f"sc://{host}:{port}/;{session}"
+        elif kind.startswith("sc://"):
+            self.url = f"{kind.rstrip('/')}/;{session}"
+        else:
+            raise EngineError(f"GRIDLAKE_ENGINE={kind!r}: expected 'embedded' or 'sc://host:port'")
+        os.environ["SPARK_REMOTE"] = self.url
+        from pyspark.sql import SparkSession
+
+        try:
+            self.spark: SparkSession = SparkSession.builder.remote(self.url).create()
+            self.spark.conf.set("spark.sql.session.timeZone", "UTC")
+        except Exception as error:
+            raise EngineError(f"{kind}: no Spark Connect session: {error}; is the server up? see `gridlake doctor`") from error
+
+    def register(self, cut: dict[str, int]) -> None:
+        """Show every table of the lake in the catalog; those of the cut at its versions."""
+        for schema in (*_MODEL_SCHEMAS, *_MOVING, *_MOVING.values()):
+            self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {schema}")
+        for name in self._tables.names():
+            schema, _, table = name.partition(".")
+            if schema not in _MOVING:
+                self.register_table(name)
+            elif name in cut:
+                self._create(f"{_MOVING[schema]}.{table}", name)
+                self.spark.sql(f"DROP VIEW IF EXISTS {name}")
+                self.spark.sql(f"CREATE VIEW {name} AS SELECT * FROM {_MOVING[schema]}.{table} VERSION AS OF {cut[name]}")
+
+    def register_table(self, name: str) -> None:
+        """Show one table that something else than the engine has written, with the schema it has now."""
+        self.spark.sql(f"DROP TABLE IF EXISTS {name}")
+        self._create(name, name)
+
+    def stop(self) -> None:
+        """End the session, and the embedded server with it."""
+        self.spark.stop()
+        if self._server is not None:
+            self._server.stop()  # type: ignore[attr-defined]
+        os.environ.pop("SPARK_REMOTE", None)
+
+    def _create(self, catalog_name: str, name: str) -> None:
+        self.spark.sql(f"CREATE TABLE IF NOT EXISTS {catalog_name} USING delta LOCATION '{self._tables.path(name)}'")

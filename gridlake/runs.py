@@ -1,0 +1,230 @@
+"""The run ledger: what a run was given (declarations, cut, clock), what each step returned, and how it ended."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from gridlake import contracts, senders, vocabularies
+from gridlake.contracts import Contract, Contracts
+from gridlake.engine import Engine
+from gridlake.privacy import Keys
+from gridlake.progress import ProgressLog
+from gridlake.senders import Senders
+from gridlake.settings import Settings
+from gridlake.tables import Tables, write_file
+from gridlake.vocabularies import Vocabularies
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+STEPS = ("land", "stage", "resolve", "build", "detect", "mart", "check", "publish", "report")
+CUT_SCHEMAS = ("bronze", "quarantine")
+CUT_TABLES = ("ops.receipt",)
+# The clocks that say how far the data have come; a contract that conforms to an entity maps its own columns to them.
+_CLOCKS = ("reported_at", "changed_at")
+
+Cut: TypeAlias = dict[str, int]
+Step: TypeAlias = Callable[["Run"], dict[str, Any]]
+
+
+class RunError(Exception):
+    """A run that cannot start or go on; the message says what to do."""
+
+
+@dataclass
+class Run:
+    """One run over one lake."""
+
+    settings: Settings
+    run_id: str
+    received_at: datetime
+    progress: ProgressLog = field(default_factory=ProgressLog)
+    cut: Cut = field(default_factory=dict)
+    as_of: datetime | None = None
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    state: str = "running"
+    _engine: Engine | None = None
+
+    @classmethod
+    def start(cls, settings: Settings, *, quiet: bool = False) -> Run:
+        """A new run; 'now' is --as-of where given."""
+        now = (settings.as_of or datetime.now(UTC)).astimezone(UTC)
+        return cls(settings, f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}", now, ProgressLog(quiet=quiet))
+
+    @classmethod
+    def resume(cls, settings: Settings, run_id: str, *, quiet: bool = False) -> Run:
+        """The run of that id as the ledger has it; a new one of that id where it has none yet."""
+        path = ledger(settings) / f"{run_id}.json"
+        run = cls.start(settings, quiet=quiet)
+        run.run_id = run_id
+        if path.exists():
+            document = json.loads(path.read_text(encoding="utf-8"))
+            run.received_at = datetime.fromisoformat(document["received_at"])
+            run.cut = document["cut"]
+            run.as_of = datetime.fromisoformat(document["as_of"]) if document["as_of"] else None
+            run.steps, run.seconds = document["steps"], document["seconds"]
+        return run
+
+    @cached_property
+    def contracts(self) -> Contracts:
+        """Every contract, built-in and given."""
+        return contracts.load_all(self.settings)
+
+    @cached_property
+    def senders(self) -> Senders:
+        """Every sender, built-in and given."""
+        return senders.load_all(self.settings)
+
+    @cached_property
+    def vocabularies(self) -> Vocabularies:
+        """Every vocabulary, built-in and given."""
+        return vocabularies.load_all(self.settings)
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The lake's Delta tables."""
+        return Tables(self.settings.tables)
+
+    @cached_property
+    def keys(self) -> Keys:
+        """The column keys."""
+        return Keys.load(self.settings.keys)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, started at first use with the cut registered."""
+        if self._engine is None:
+            self._engine = Engine(self.settings.engine, self.tables)
+            self._engine.register(self.cut)
+        return self._engine
+
+    @property
+    def spark(self) -> SparkSession:
+        """The Spark session of `engine`."""
+        return self.engine.spark
+
+    def take_cut(self) -> Cut:
+        """Fix the versions that everything downstream reads, and the data's clock."""
+        names = [n for n in self.tables.names() if n.partition(".")[0] in CUT_SCHEMAS or n in CUT_TABLES]
+        self.cut = {name: self.tables.version(name) for name in names}
+        self.as_of = self.settings.as_of.astimezone(UTC) if self.settings.as_of else self._data_clock()
+        if self._engine is not None:
+            self._engine.register(self.cut)
+        self.save()
+        return self.cut
+
+    def perform(self, name: str) -> dict[str, Any]:
+        """One step, timed and entered in the ledger."""
+        started = time.monotonic()
+        if name in STEPS[1:] and not self.cut:
+            self.take_cut()
+        self.steps[name] = _step(name)(self)
+        self.seconds[name] = round(time.monotonic() - started, 2)
+        self.save()
+        return self.steps[name]
+
+    def save(self) -> None:
+        """Write the ledger entry `<home>/runs/<run_id>.json`."""
+        write_file(ledger(self.settings) / f"{self.run_id}.json", json.dumps(self.entry(), ensure_ascii=False, indent=1, default=str).encode())
+
+    def entry(self) -> dict[str, Any]:
+        """The ledger entry."""
+        return {
+            "run_id": self.run_id,
+            "state": self.state,
+            "engine": self.settings.engine,
+            "received_at": self.received_at.isoformat(),
+            "as_of": self.as_of.isoformat() if self.as_of else None,
+            "cut": self.cut,
+            "contracts": {c.id: c.version for c in self.contracts.values()},
+            "seconds": self.seconds,
+            "steps": self.steps,
+        }
+
+    def close(self) -> None:
+        """Stop the engine if it was started."""
+        if self._engine is not None:
+            self._engine.stop()
+            self._engine = None
+
+    def _data_clock(self) -> datetime:
+        newest = [day for c in self.contracts.values() if (day := self._next_midnight(c)) is not None]
+        return min(max(newest, default=self.received_at), self.received_at)
+
+    def _next_midnight(self, contract: Contract) -> datetime | None:
+        name = f"bronze.{contract.id}"
+        columns = [c for c in _clock_columns(contract) if name in self.cut]
+        if not columns:
+            return None
+        rows = self.tables.read(name, version=self.cut[name], columns=columns)
+        values = [v for c in columns if (v := pc.max(rows.column(c).cast(pa.timestamp("us", "UTC"))).as_py()) is not None]
+        if not values:
+            return None
+        zone = ZoneInfo(contract.time_zone)
+        day = max(values).astimezone(zone).date() + timedelta(days=1)
+        return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
+
+
+def ledger(settings: Settings) -> Path:
+    """The folder of run entries."""
+    return settings.home / "runs"
+
+
+def entries(settings: Settings) -> list[dict[str, Any]]:
+    """Every run, oldest first."""
+    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted(ledger(settings).glob("*.json"))]
+
+
+@contextmanager
+def only_writer(settings: Settings) -> Iterator[None]:
+    """Hold the lake for one writing process; a killed holder lets go by itself."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with (settings.home / ".lock").open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise RunError(f"{settings.home}: another gridlake process (pid {holder}) is writing this lake; wait for it, or use another --home") from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def _clock_columns(contract: Contract) -> list[str]:
+    if contract.mapping:
+        return [str(m["column"]) for clock, m in contract.mapping.items() if clock in _CLOCKS and "column" in m]
+    return [c.name for c in contract.columns if c.name in _CLOCKS and c.logical_type == "timestamp"]
+
+
+def _step(name: str) -> Step:
+    if name in {"stage", "build", "mart"}:
+        from gridlake import transform
+
+        return getattr(transform, name)  # type: ignore[no-any-return]
+    if name == "check":
+        from gridlake import quality
+
+        return quality.check
+    found = entry_points(group="gridlake.steps", name=name)
+    if not found:
+        raise RunError(f"no step {name!r}: the entry-point group gridlake.steps lacks it; reinstall with `make env`")
+    return next(iter(found)).load()  # type: ignore[no-any-return]
