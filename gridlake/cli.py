@@ -53,7 +53,7 @@ def command_options(function: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(
         *args: Any, as_json: bool, home: Path | None, inbox: Path | None, contracts: Path | None, as_of: datetime | None, **options: Any
     ) -> None:
-        given = {"home": home, "inbox": inbox, "contracts": contracts, "as_of": as_of.replace(tzinfo=UTC) if as_of else None}
+        given: dict[str, Any] = {"home": home, "inbox": inbox, "contracts": contracts, "as_of": as_of.replace(tzinfo=UTC) if as_of else None}
         settings = Settings(**{name: value for name, value in given.items() if value is not None})
         try:
             function(*args, settings=settings, as_json=as_json, **options)
@@ -211,7 +211,7 @@ def _print_summary(console: Console, document: dict[str, Any], settings: Setting
     checks = document["checks"]
     console.print(f"Checks: {checks['passed']} passed, {checks['failed']} failed")
     for model, found in document["findings"].items():
-        measured = "" if found.get("precision") is None else f", precision {found['precision']:.3f}, recall {found['recall']:.3f} against the simulated truth"
+        measured = "" if found.get("precision") is None else f", precision {found['precision']:.3f}, recall {found['recall']:.3f} against the truth"
         console.print(f"Findings: {model}: {found['count']:,}{measured}", highlight=False)
     console.print(f"Snapshot: {document['snapshot']['id']}  {document['snapshot']['path']}", highlight=False)
     for report in document["reports"]:

@@ -202,7 +202,7 @@ def only_writer(settings: Settings) -> Iterator[None]:
         except BlockingIOError:
             handle.seek(0)
             holder = handle.read().strip() or "unknown"
-            raise RunError(f"{settings.home}: another gridlake process (pid {holder}) is writing this lake; wait for it, or use another --home") from None
+            raise RunError(f"{settings.home}: gridlake process {holder} is writing this lake; wait for it, or use another --home") from None
         handle.truncate(0)
         handle.write(str(os.getpid()))
         handle.flush()
@@ -219,7 +219,8 @@ def _step(name: str) -> Step:
     if name in {"stage", "build", "mart"}:
         from gridlake import transform
 
-        return getattr(transform, name)  # type: ignore[no-any-return]
+        step: Step = getattr(transform, name)
+        return step
     if name == "check":
         from gridlake import quality
 
@@ -227,4 +228,5 @@ def _step(name: str) -> Step:
     found = entry_points(group="gridlake.steps", name=name)
     if not found:
         raise RunError(f"no step {name!r}: the entry-point group gridlake.steps lacks it; reinstall with `make env`")
-    return next(iter(found)).load()  # type: ignore[no-any-return]
+    loaded: Step = next(iter(found)).load()
+    return loaded

@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
@@ -73,7 +72,7 @@ class Tables:
 
     def exists(self, name: str) -> bool:
         """Whether the table has been created."""
-        return DeltaTable.is_deltatable(str(self.path(name)))
+        return bool(DeltaTable.is_deltatable(str(self.path(name))))
 
     def version(self, name: str) -> int:
         """The newest version."""
@@ -181,7 +180,7 @@ class Tables:
             fsync(path)
         table.create_write_transaction(
             actions=actions,
-            mode=mode,  # type: ignore[arg-type]
+            mode=mode,
             schema=Schema.from_arrow(data.schema) if mode == "overwrite" else table.schema(),
             commit_properties=CommitProperties(app_transactions=[Transaction(a, v) for a, v in transactions.items()]),
             post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
@@ -246,5 +245,3 @@ def _in_order_of(name: str, schema: pa.Schema, data: pa.Table) -> pa.Table:
         if not ordered.schema.field(field.name).type.equals(field.type):
             raise SchemaConflict(f"{name}: column {field.name} is {field.type}, the data bring {ordered.schema.field(field.name).type}")
     return ordered
-
-

@@ -85,5 +85,3 @@ def bronze_fields(column: Column) -> list[pa.Field]:
 def bronze_schema(contract: Contract) -> pa.Schema:
     """The schema of `bronze.<source>__<feed>`: contract columns in contract order, then audit columns."""
     return pa.schema([f for c in contract.columns for f in bronze_fields(c)] + list(AUDIT))
-
-

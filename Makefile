@@ -1,0 +1,66 @@
+# `make` prints what there is. Everything runs in .venv; nothing is installed outside this folder but apt packages in `.ci/run`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+UV := .uv/bin/uv
+STAMP := $(VENV)/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help env run serve test test-deep lint bench bench-landing bench-run chaos dictionary lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+env: $(STAMP) ## the environment alone: .venv from constraints.txt
+
+$(UV):
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet uv
+
+$(STAMP): setup.cfg constraints.txt | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	$(UV) pip sync --quiet --python $(BIN)/python constraints.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+lock: | $(UV) ## new constraints.txt from setup.cfg
+	$(UV) pip compile --quiet --python-version 3.11 setup.cfg --extra dev --no-header --no-annotate --output-file constraints.txt
+
+run: $(STAMP) ## fresh machine → .venv → simulated province → landed, built, detected, published, reported
+	$(BIN)/gridlake run
+
+serve: $(STAMP) ## API and pages on the last snapshot
+	$(BIN)/gridlake serve
+
+test: $(STAMP) lint ## everything that CI runs
+	$(BIN)/python -m pytest -m "not deep"
+
+test-deep: $(STAMP) lint ## the same suites at full size
+	GRIDLAKE_TEST_SIZE=full $(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff, mypy, import-linter, sqlfluff, yamllint, contracts, no stale generated page
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/sqlfluff lint --processes 2 dbt
+	$(BIN)/yamllint --strict .
+	$(BIN)/gridlake feed check
+
+bench: bench-landing bench-run ## every benchmark beside its peer, in one table
+	$(BIN)/python -m tests.bench.table
+
+bench-landing: $(STAMP) ## rows a second from file to bronze, beside a plain DuckDB conversion without checks
+	$(BIN)/python -m tests.bench.bench_landing
+
+bench-run: $(STAMP) ## the whole run on the default province, per step
+	$(BIN)/python -m tests.bench.bench_run
+
+chaos: $(STAMP) ## kills at N random points (make chaos N=20)
+	GRIDLAKE_CHAOS=$(or $(N),20) $(BIN)/python -m pytest tests/e2e -k killed
+
+dictionary: $(STAMP) ## docs/dictionary from the contracts
+	$(BIN)/python -m gridlake.dictionary
+
+clean: ## remove the environment and caches; the lake and the inbox stay
+	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache *.egg-info build
