@@ -1,0 +1,101 @@
+"""A small province, run once as a stranger would run it: by the installed command, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from gridlake.tables import Tables
+
+GRIDLAKE = str(Path(sys.executable).parent / "gridlake")
+FULL = os.environ.get("GRIDLAKE_TEST_SIZE") == "full"
+SIZE = ["--days", "400", "--events", "200000"] if FULL else ["--days", "60", "--events", "3000"]
+# Filled anew by every process that writes a table, so not part of "the same tables".
+WHEN_AND_WHO = {"_received_at", "received_at", "last_received_at", "run_id", "checked_at", "published_at"}
+
+
+def gridlake(*arguments: str | Path, env: Mapping[str, str] | None = None, timeout: int = 900) -> subprocess.CompletedProcess[str]:
+    """The command as a process, without Java in reach; output captured."""
+    path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "java").exists())
+    surroundings = {k: v for k, v in os.environ.items() if not k.startswith(("GRIDLAKE_", "JAVA_"))} | {"PATH": path} | dict(env or {})
+    return subprocess.run([GRIDLAKE, *map(str, arguments)], env=surroundings, capture_output=True, text=True, timeout=timeout, check=False)
+
+
+def succeed(*arguments: str | Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The JSON that the command printed; fails with its stderr otherwise."""
+    done = gridlake(*arguments, "--json", env=env)
+    assert done.returncode == 0, (
+        f"gridlake {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stderr[-4000:]}\n{done.stdout[-2000:]}"
+    )
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+@dataclass(frozen=True)
+class Lake:
+    """A finished run: its folder, its inbox and what it printed."""
+
+    home: Path
+    inbox: Path
+    document: dict[str, Any]
+
+    @property
+    def tables(self) -> Tables:
+        return Tables(self.home / "tables")
+
+
+@pytest.fixture(scope="session")
+def province(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The inbox of a small simulated province."""
+    inbox = tmp_path_factory.mktemp("province") / "inbox"
+    succeed("simulate", *SIZE, "--inbox", inbox)
+    return inbox
+
+
+@pytest.fixture(scope="session")
+def lake(province: Path, tmp_path_factory: pytest.TempPathFactory) -> Lake:
+    """The lake that one undisturbed run makes of the province."""
+    home = tmp_path_factory.mktemp("undisturbed") / "lake"
+    return Lake(home, province, succeed("run", "--input", province, "--home", home))
+
+
+def content(home: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every table of a lake as sorted rows, without the columns that say when and by which run they were written."""
+    tables = Tables(home / "tables")
+    found = {}
+    for name in tables.names():
+        if name == "ops.check_result":  # one set of rows a run, by design
+            continue
+        rows = tables.read(name)
+        rows = rows.select([c for c in sorted(rows.column_names) if c not in WHEN_AND_WHO])
+        found[name] = sorted((tuple(map(_plain, row.values())) for row in rows.to_pylist()), key=repr)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 9) if isinstance(value, float) else value
+
+
+def differing(one: dict[str, list[tuple[Any, ...]]], other: dict[str, list[tuple[Any, ...]]]) -> dict[str, str]:
+    """The tables that are not equal, with what differs."""
+    names = one.keys() | other.keys()
+    return {
+        name: f"{len(one.get(name, []))} rows against {len(other.get(name, []))}; first difference "
+        + repr(next(((a, b) for a, b in zip(one.get(name, []), other.get(name, []), strict=False) if a != b), "at the end"))[:600]
+        for name in sorted(names)
+        if one.get(name) != other.get(name)
+    }
+
+
+def strings(table: pa.Table) -> str:
+    """All text of a table in one string, nested columns included."""
+    return json.dumps(table.to_pylist(), ensure_ascii=False, default=str)

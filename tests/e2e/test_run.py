@@ -1,0 +1,143 @@
+"""`gridlake run` on a simulated province: everything accounted for, nothing added by a repeat, nothing personal left behind."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import duckdb
+import pytest
+from fastapi.testclient import TestClient
+
+from gridlake.settings import Settings
+from gridlake.tables import Tables
+from serving.api import create_app
+from tests.e2e.conftest import Lake, content, differing, gridlake, strings, succeed
+
+
+def test_every_row_received_is_accepted_refused_duplicate_or_waiting(lake: Lake) -> None:
+    assert set(lake.document["feeds"]) >= {f"city_platform__{feed}" for feed in ("region", "grid", "team_member", "event", "event_step")}
+    for feed, counts in lake.document["feeds"].items():
+        assert counts["received"] > 0, feed
+        assert counts["received"] == counts["accepted"] + counts["refused"] + counts["duplicate"] + counts["waiting"], feed
+
+
+def test_tables_hold_what_the_counts_say(lake: Lake) -> None:
+    for feed, counts in lake.document["feeds"].items():
+        assert lake.tables.row_count(f"bronze.{feed}") == counts["accepted"]
+        refused = lake.tables.read(f"quarantine.{feed}")
+        assert refused.num_rows == counts["refused"]
+        assert all(reasons for reasons in refused.column("reasons").to_pylist())
+
+
+def test_dirt_ends_where_the_simulator_says_it_must(lake: Lake) -> None:
+    refused = {}
+    for feed in lake.document["feeds"]:
+        for row in lake.tables.read(f"quarantine.{feed}", columns=["_source_position", "reasons"]).to_pylist():
+            refused[row["_source_position"].partition("@")[0], int(row["_source_position"].rpartition("#")[2])] = row["reasons"]
+    truth = (
+        duckdb.sql(f"select * from read_parquet('{lake.inbox}/_truth/dirt_truth.parquet') where expected_state = 'refused'")
+        .to_arrow_table()
+        .to_pylist()
+    )
+    assert len(truth) >= 10
+    for row in truth:
+        found = refused.get((f"files:{row['sender_code']}/{row['file_name']}", row["row_number"]))
+        assert found is not None, row
+        assert row["rule"] in {reason["rule"] for reason in found}, (row, found)
+
+
+def test_findings_meet_the_injected_truth(lake: Lake) -> None:
+    found = lake.document["findings"]["invalid_event"]
+    assert found["count"] > 0
+    assert found["precision"] >= 0.9
+    assert found["recall"] >= 0.9
+
+
+def test_reasons_of_a_finding_add_up_to_its_score(lake: Lake) -> None:
+    findings = {r["finding_id"]: r["score"] for r in lake.tables.read("finding.finding", columns=["finding_id", "score"]).to_pylist()}
+    sums = dict.fromkeys(findings, 0.0)
+    for row in lake.tables.read("finding.reason", columns=["finding_id", "contribution"]).to_pylist():
+        sums[row["finding_id"]] += row["contribution"]
+    assert sums == pytest.approx(findings, abs=1e-9)
+
+
+def test_the_same_command_again_adds_nothing_and_ends_in_the_same_tables(lake: Lake) -> None:
+    before = content(lake.home)
+    again = succeed("run", "--input", lake.inbox, "--home", lake.home)
+    assert sum(counts["accepted"] for counts in again["feeds"].values()) == 0
+    assert differing(before, content(lake.home)) == {}
+    assert again["snapshot"]["id"] == lake.document["snapshot"]["id"]
+
+
+def test_snapshot_reports_and_pages_are_where_the_run_says(lake: Lake) -> None:
+    snapshot = Path(lake.document["snapshot"]["path"])
+    manifest = json.loads((snapshot / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["snapshot_id"] == lake.document["snapshot"]["id"]
+    assert manifest["cut"]["bronze.city_platform__event"] >= 0
+    assert (lake.home / "snapshots" / "current").resolve() == snapshot.resolve()
+    suffixes = [Path(report).suffix for report in lake.document["reports"]]
+    assert suffixes.count(".docx") >= 2
+    assert suffixes.count(".html") >= 2
+    assert (lake.home / "docs" / "checks" / "index.html").stat().st_size > 1000
+
+
+def _everything_written(home: Path) -> dict[str, str]:
+    """Raw bytes of every file, and what a reader sees of packed ones: Parquet, DuckDB, docx."""
+    found = {}
+    for path in home.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            found[str(path)] = path.read_bytes().decode("utf-8", errors="replace")
+            if path.suffix == ".docx":
+                with zipfile.ZipFile(path) as archive:
+                    found[f"{path}!"] = "".join(archive.read(n).decode("utf-8", errors="replace") for n in archive.namelist())
+            if path.suffix == ".duckdb":
+                with duckdb.connect(str(path), read_only=True) as snapshot:
+                    for schema, table in snapshot.sql("select table_schema, table_name from information_schema.tables").fetchall():
+                        found[f"{path}!{table}"] = strings(snapshot.sql(f'select * from "{schema}"."{table}"').to_arrow_table())
+    tables = Tables(home / "tables")
+    for name in tables.names():
+        found[name] = strings(tables.read(name))
+    return found
+
+
+def test_no_planted_id_number_phone_or_name_is_found_anywhere(lake: Lake) -> None:
+    planted = json.loads((lake.inbox / "_truth" / "planted.json").read_text(encoding="utf-8"))
+    values = sorted({value for group in planted.values() for value in group} if isinstance(planted, dict) else set(planted))
+    assert len(values) >= 50
+    inbox = "".join(p.read_bytes().decode("utf-8", errors="ignore") for p in lake.inbox.rglob("*.jsonl"))
+    assert any(value in inbox for value in values), "the search would find a value where there is one"
+    written = _everything_written(lake.home)
+    client = TestClient(create_app(Settings(home=lake.home, inbox=lake.inbox)))
+    region = client.get("/regions").json()
+    code = region["regions"][0]["region_code"]
+    for route in ("/", "/health", "/regions", f"/regions/{code}", f"/posture?region={code}", "/findings?limit=200", "/feeds", "/snapshots"):
+        answer = client.get(route)
+        assert answer.status_code == 200, (route, answer.text)
+        written[f"API {route}"] = answer.text
+    done = gridlake("explain", "event", _some_event(lake), "--home", lake.home, "--inbox", lake.inbox, "--json")
+    assert done.returncode == 0, done.stderr
+    written["explain"] = done.stdout + done.stderr
+    leaks = {place: value for place, text in written.items() for value in values if value in text}
+    assert leaks == {}
+
+
+def _some_event(lake: Lake) -> str:
+    event: str = lake.tables.read("business.event", columns=["event_id"]).column(0)[0].as_py()
+    return event
+
+
+def test_a_broken_critical_suite_stops_publication_and_says_why(lake: Lake, tmp_path: Path) -> None:
+    contracts = tmp_path / "contracts"
+    model = contracts / "models" / "business"
+    model.mkdir(parents=True)
+    (model / "twice.sql").write_text(
+        "-- one row per event, twice: its key test must fail\nselect event_id from {{ ref('event') }}\nunion all\nselect event_id from {{ ref('event') }}\n"
+    )
+    (model / "twice.yml").write_text("models:\n  - name: twice\n    columns:\n      - name: event_id\n        data_tests: [unique]\n")
+    done = gridlake("run", "--input", lake.inbox, "--home", lake.home, "--contracts", contracts)
+    assert done.returncode == 1
+    assert "twice" in done.stderr
+    current = (lake.home / "snapshots" / "current").resolve().name
+    assert current == lake.document["snapshot"]["id"], "readers keep the snapshot that was good"
