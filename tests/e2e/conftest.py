@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -66,6 +67,14 @@ def lake(province: Path, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """The lake that one undisturbed run makes of the province."""
     home = tmp_path_factory.mktemp("undisturbed") / "lake"
     return Lake(home, province, succeed("run", "--input", province, "--home", home))
+
+
+def copy_of(lake: Lake, folder: Path) -> Path:
+    """A lake of one's own, with its keys."""
+    home = folder / "lake"
+    shutil.copytree(lake.home, home, symlinks=True)
+    shutil.copy(lake.home.with_name("lake.keys.json"), home.with_name("lake.keys.json"))
+    return home
 
 
 def content(home: Path) -> dict[str, list[tuple[Any, ...]]]:

@@ -13,7 +13,7 @@ from fastapi.testclient import TestClient
 from gridlake.settings import Settings
 from gridlake.tables import Tables
 from serving.api import create_app
-from tests.e2e.conftest import Lake, content, differing, gridlake, strings, succeed
+from tests.e2e.conftest import Lake, content, copy_of, differing, gridlake, strings, succeed
 
 
 def test_every_row_received_is_accepted_refused_duplicate_or_waiting(lake: Lake) -> None:
@@ -128,16 +128,27 @@ def _some_event(lake: Lake) -> str:
     return event
 
 
+TWICE = """-- one row per event, twice: the test of its key must fail
+select event_id from {{ ref('event') }}
+union all
+select event_id from {{ ref('event') }}
+"""
+TWICE_TESTS = """models:
+  - name: twice
+    columns:
+      - name: event_id
+        data_tests: [unique]
+"""
+
+
 def test_a_broken_critical_suite_stops_publication_and_says_why(lake: Lake, tmp_path: Path) -> None:
-    contracts = tmp_path / "contracts"
-    model = contracts / "models" / "business"
+    home = copy_of(lake, tmp_path)
+    model = tmp_path / "contracts" / "models" / "business"
     model.mkdir(parents=True)
-    (model / "twice.sql").write_text(
-        "-- one row per event, twice: its key test must fail\nselect event_id from {{ ref('event') }}\nunion all\nselect event_id from {{ ref('event') }}\n"
-    )
-    (model / "twice.yml").write_text("models:\n  - name: twice\n    columns:\n      - name: event_id\n        data_tests: [unique]\n")
-    done = gridlake("run", "--input", lake.inbox, "--home", lake.home, "--contracts", contracts)
+    (model / "twice.sql").write_text(TWICE)
+    (model / "twice.yml").write_text(TWICE_TESTS)
+    done = gridlake("run", "--input", lake.inbox, "--home", home, "--contracts", tmp_path / "contracts")
     assert done.returncode == 1
     assert "twice" in done.stderr
-    current = (lake.home / "snapshots" / "current").resolve().name
+    current = (home / "snapshots" / "current").resolve().name
     assert current == lake.document["snapshot"]["id"], "readers keep the snapshot that was good"
