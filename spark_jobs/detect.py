@@ -1,0 +1,246 @@
+"""The step `detect`: every factor once, every model over the factors, findings with reasons that add up and with evidence.
+
+It judges and changes nothing: findings are hints for a reviewer. No text of an event reaches its tables, only numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+from pyspark.errors import PySparkException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - the name every PySpark reader knows
+from pyspark.sql.types import LongType
+
+from gridlake.barriers import barrier
+from gridlake.runs import Run
+from spark_jobs import quality_of_findings, results
+from spark_jobs.declarations import BUILT_IN, DeclarationError, Factor, Model, load_factors, load_models, template_parts
+
+# Where a subject's row stands, and which of its columns a finding repeats so that it can be counted by region and day.
+SUBJECTS = {"event": ("business.event", "event_id")}
+_PLACE = ("sender_code", "region_system", "region_code", "grid_id", "business_date")
+# Weights × values are doubles; six decimals make sums independent of the order of adding.
+DECIMALS = 6
+
+_NUMBERS = pa.map_(pa.string(), pa.int64())
+FACTOR = pa.schema(
+    [
+        ("factor", pa.string()),
+        ("subject_id", pa.string()),
+        ("value", pa.float64()),
+        ("evidence_id", pa.string()),
+        ("evidence_type", pa.string()),
+        ("numbers", _NUMBERS),
+    ]
+)
+FINDING = pa.schema(
+    [
+        ("finding_id", pa.string()),
+        ("model", pa.string()),
+        ("model_version", pa.string()),
+        ("subject_type", pa.string()),
+        ("subject_id", pa.string()),
+        ("sender_code", pa.string()),
+        ("region_system", pa.string()),
+        ("region_code", pa.string()),
+        ("grid_id", pa.string()),
+        ("business_date", pa.date32()),
+        ("score", pa.float64()),
+        ("threshold", pa.float64()),
+        ("reason_zh", pa.string()),
+        ("reason_en", pa.string()),
+    ]
+)
+REASON = pa.schema(
+    [
+        ("finding_id", pa.string()),
+        ("model", pa.string()),
+        ("factor", pa.string()),
+        ("weight", pa.float64()),
+        ("value", pa.float64()),
+        ("contribution", pa.float64()),
+        ("reason_zh", pa.string()),
+        ("reason_en", pa.string()),
+    ]
+)
+EVIDENCE = pa.schema([(name, pa.string()) for name in ("finding_id", "model", "factor", "evidence_type", "evidence_id")])
+
+
+class FactorError(DeclarationError):
+    """A factor's query gave something else than its file promises."""
+
+
+def detect(run: Run) -> dict[str, Any]:
+    """Compute factors and findings of all models; gives rows per table and count, precision and recall per model."""
+    models, factors = load_models(run.settings), load_factors(run.settings)
+    used = {w.factor: factors[w.factor] for m in models.values() for w in m.factors}
+    _show_inputs(run)
+    tables: dict[str, int] = {}
+    with run.progress.task("识别 detect", total=len(used) + len(models)) as task:
+        for subject in SUBJECTS:
+            parts = []
+            for factor in (f for f in used.values() if f.subject == subject):
+                parts.append(signals(run, factor))
+                task.advance()
+            name = f"factor.{subject}"
+            tables[name] = results.write(run, name, _together(parts, FACTOR), FACTOR, ["factor", "subject_id"])
+        barrier("detect.between_factor_and_finding")
+        scored = []
+        for model in models.values():
+            scored.append(findings(run, model))
+            task.advance()
+    for name, schema, key in (
+        ("finding.evidence", EVIDENCE, ["finding_id", "factor"]),
+        ("finding.reason", REASON, ["finding_id", "factor"]),
+        ("finding.finding", FINDING, ["finding_id"]),
+    ):
+        tables[name] = results.write(run, name, _together([s[name] for s in scored], schema), schema, key)
+    measured = quality_of_findings.measure(run, list(models))
+    tables["finding.model_quality"] = results.write(run, "finding.model_quality", measured, quality_of_findings.SCHEMA, ["model", "kind"])
+    return {"tables": tables, "findings": _summary(run, models, measured)}
+
+
+def signals(run: Run, factor: Factor) -> pa.Table:
+    """The rows of one factor that say something (value above 0), as FACTOR has them.
+
+    Raises FactorError where the query lacks a column, repeats a subject, or leaves 0 … 1.
+    """
+    try:
+        given = run.spark.sql(factor.sql, args=dict(factor.parameters))
+        _check_columns(factor, given)
+        found = _signals(factor, given).toArrow().cast(FACTOR)
+    except PySparkException as error:
+        raise FactorError(f"{factor.path.with_suffix('.sql')}: the engine refuses the query: {error}") from error
+    _check_rows(factor, found)
+    return found
+
+
+def findings(run: Run, model: Model) -> dict[str, pa.Table]:
+    """The model's rows of finding.finding, finding.reason and finding.evidence, from the factor table as it stands."""
+    table, key = SUBJECTS[model.subject]
+    place = run.spark.table(table).select(F.col(key).alias("subject_id"), *_PLACE)
+    contributions = reduce(DataFrame.unionByName, (_contributions(run, model, w.factor) for w in model.factors))
+    score = contributions.groupBy("subject_id").agg(
+        F.round(F.sum("contribution"), DECIMALS).alias("score"),
+        # The heaviest reason first; the factor's name decides between equals.
+        F.array_sort(F.collect_list(F.struct((-F.col("contribution")).alias("rank"), "factor", "reason_zh", "reason_en"))).alias("reasons"),
+    )
+    finding = (
+        score.where(F.col("score") >= model.threshold)
+        .join(place, "subject_id")
+        .select(
+            _finding_id(model).alias("finding_id"),
+            F.lit(model.id).alias("model"),
+            F.lit(model.version).alias("model_version"),
+            F.lit(model.subject).alias("subject_type"),
+            "subject_id",
+            *_PLACE,
+            "score",
+            F.lit(model.threshold).alias("threshold"),
+            F.concat_ws("；", F.transform("reasons", lambda reason: reason["reason_zh"])).alias("reason_zh"),
+            F.concat_ws("; ", F.transform("reasons", lambda reason: reason["reason_en"])).alias("reason_en"),
+        )
+        .toArrow()
+        .cast(FINDING)
+    )
+    keys = run.spark.createDataFrame(finding.select(["finding_id", "model", "subject_id"])) if finding.num_rows else None
+    if keys is None:
+        return {"finding.finding": finding, "finding.reason": REASON.empty_table(), "finding.evidence": EVIDENCE.empty_table()}
+    parts = contributions.join(keys, "subject_id").toArrow()
+    evidence = parts.select(EVIDENCE.names).cast(EVIDENCE)
+    return {"finding.finding": finding, "finding.reason": parts.select(REASON.names).cast(REASON), "finding.evidence": evidence}
+
+
+def _signals(factor: Factor, given: DataFrame) -> DataFrame:
+    numbers = [part for name in factor.numbers for part in (F.lit(name), F.col(name))]
+    return given.where(F.col("value") > 0).select(
+        F.lit(factor.id).alias("factor"),
+        F.col("subject_id"),
+        F.round(F.col("value").cast("double"), DECIMALS).alias("value"),
+        F.col("evidence_id"),
+        F.col("evidence_type"),
+        (F.create_map(*numbers) if numbers else F.lit(None).cast("map<string,bigint>")).alias("numbers"),
+    )
+
+
+def _contributions(run: Run, model: Model, factor_id: str) -> DataFrame:
+    weighted = next(w for w in model.factors if w.factor == factor_id)
+    return (
+        run.spark.table(f"factor.{model.subject}")
+        .where(F.col("factor") == factor_id)
+        .select(
+            "subject_id",
+            "factor",
+            "value",
+            "evidence_type",
+            "evidence_id",
+            F.lit(float(weighted.weight)).alias("weight"),
+            F.round(F.col("value") * weighted.weight, DECIMALS).alias("contribution"),
+            _filled(weighted.reason.zh).alias("reason_zh"),
+            _filled(weighted.reason.en).alias("reason_en"),
+        )
+    )
+
+
+def _filled(template: str) -> Column:
+    parts: list[Column] = []
+    for literal, name in template_parts(template):
+        parts.append(F.lit(literal))
+        if name is not None:
+            parts.append(F.col("numbers")[name].cast("string"))
+    return F.concat(*parts)
+
+
+def _finding_id(model: Model) -> Column:
+    day = F.col("business_date").cast("string")
+    period = {"once": F.lit("once"), "day": day, "month": F.substring(day, 1, 7)}[model.period]
+    return F.substring(F.sha2(F.concat_ws("|", F.lit(model.id), F.lit(model.subject), F.col("subject_id"), period), 256), 1, 32)
+
+
+def _show_inputs(run: Run) -> None:
+    """The views that several factors read: `factors/inputs/<view>.sql`, and the datum of each feed."""
+    for path in sorted((BUILT_IN / "factors" / "inputs").glob("*.sql")):
+        run.spark.sql(path.read_text(encoding="utf-8")).createOrReplaceTempView(path.stem)
+    feeds = pa.table(
+        {
+            "feed": pa.array([c.id for c in run.contracts.values()], pa.string()),
+            "coordinate_system": pa.array([c.coordinate_system for c in run.contracts.values()], pa.string()),
+        }
+    )
+    run.spark.createDataFrame(feeds).createOrReplaceTempView("feed_datum")
+
+
+def _check_columns(factor: Factor, given: DataFrame) -> None:
+    expected = ["subject_id", "value", "evidence_id", "evidence_type", *factor.numbers]
+    missing = [name for name in expected if name not in given.columns]
+    if missing:
+        raise FactorError(f"{factor.path}: the query gives {', '.join(given.columns)}; it lacks {', '.join(missing)}")
+    # Whole numbers only: a text column could carry what an event says into a finding.
+    wrong = [name for name in factor.numbers if not isinstance(given.schema[name].dataType, LongType)]
+    if wrong:
+        raise FactorError(f"{factor.path}: numbers must be whole; cast {', '.join(wrong)} as bigint in the query")
+
+
+def _check_rows(factor: Factor, found: pa.Table) -> None:
+    subjects = found.column("subject_id")
+    repeated = found.num_rows - len(subjects.unique())
+    if repeated:
+        raise FactorError(f"{factor.path}: the query gives {repeated} subjects more than once; keep the strongest row of each")
+    values = found.column("value").to_numpy()
+    if found.num_rows and values.max() > 1:
+        raise FactorError(f"{factor.path}: the query gives a value of {values.max():g}; a signal lies between 0 and 1")
+
+
+def _together(parts: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables([schema.empty_table(), *parts])
+
+
+def _summary(run: Run, models: Mapping[str, Model], measured: pa.Table) -> dict[str, Any]:
+    counts: dict[str, int] = {m: 0 for m in models}
+    for row in run.tables.read("finding.finding", columns=["model"]).column("model").value_counts().to_pylist():
+        counts[row["values"]] = row["counts"]
+    return {model: {"count": count, **quality_of_findings.of_model(measured, model)} for model, count in counts.items()}

@@ -1,0 +1,22 @@
+"""Results of a job: written through `gridlake.tables`, only when they differ from what is there, and shown in the engine's catalog."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from gridlake.runs import Run
+
+
+def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str]) -> int:
+    """Make `name` hold exactly these rows, in the order of `key`, in this schema; gives how many there are.
+
+    Rows equal to the table's leave it at its version, so a repeated run changes nothing.
+    """
+    wanted = rows.select(schema.names).cast(schema).sort_by([(column, "ascending") for column in key]).combine_chunks()
+    if run.tables.exists(name):
+        present = run.tables.read(name)
+        if present.schema.equals(schema) and present.combine_chunks().equals(wanted):
+            return wanted.num_rows
+    run.tables.overwrite(name, wanted)
+    run.engine.register_table(name)
+    return wanted.num_rows

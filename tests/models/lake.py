@@ -1,0 +1,95 @@
+"""Library tables of a few crafted rows, in the columns that the seams page gives, written where a run finds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from gridlake.runs import Run
+from gridlake.settings import Settings
+from gridlake.tables import Tables
+
+FEED = "city_platform__event"
+_TEXT, _LONG, _DOUBLE, _TIME = pa.string(), pa.int64(), pa.float64(), pa.timestamp("us", "UTC")
+
+EVENT = pa.schema(
+    [
+        *((name, _TEXT) for name in ("event_id", "local_id", "sender_code", "feed", "region_system", "region_code", "grid_id", "grid_code")),
+        *((name, _TEXT) for name in ("class_code", "level_code", "state_code", "channel_code", "organisation_name", "description", "closing_note")),
+        ("longitude", _DOUBLE),
+        ("latitude", _DOUBLE),
+        *((name, _TIME) for name in ("occurred_at", "reported_at", "deadline_at", "closed_at", "changed_at")),
+        ("business_date", pa.date32()),
+        ("step_count", _LONG),
+        ("first_response_minutes", _DOUBLE),
+        ("handling_minutes", _DOUBLE),
+        ("is_closed", pa.bool_()),
+        ("is_overdue", pa.bool_()),
+        ("reporter_member_id", _TEXT),
+    ]
+)
+STG_EVENT = pa.schema([("event_id", _TEXT), ("feed", _TEXT), ("longitude_original", _DOUBLE), ("latitude_original", _DOUBLE)])
+STG_GRID = pa.schema([("grid_id", _TEXT), ("feed", _TEXT), ("region_system", _TEXT), ("region_code", _TEXT), ("boundary", _TEXT)])
+STEP = pa.schema([("step_id", _TEXT), ("event_id", _TEXT), ("action_code", _TEXT), ("happened_at", _TIME)])
+FEEDS = pa.schema([("feed", _TEXT), ("time_zone", _TEXT)])
+
+NOON = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)  # a Monday, 12:00 in Shanghai
+
+
+def event(event_id: str, **given: Any) -> dict[str, Any]:
+    """An ordinary event at noon; columns not given have ordinary values."""
+    reported_at = given.get("reported_at", NOON)
+    return {
+        "event_id": event_id,
+        "local_id": event_id.partition("-")[2],
+        "sender_code": event_id.partition("-")[0],
+        "feed": FEED,
+        "region_system": "cn",
+        "region_code": "330106002051",
+        "class_code": "0101",
+        "level_code": "1",
+        "state_code": "reported",
+        "channel_code": "citizen",
+        "description": f"{event_id} 一事一述",
+        "occurred_at": reported_at,
+        "reported_at": reported_at,
+        "changed_at": reported_at,
+        "business_date": date(2026, 3, 2),
+        "is_closed": given.get("closed_at") is not None,
+        **given,
+    }
+
+
+def write_lake(
+    root: Path,
+    events: Iterable[Mapping[str, Any]],
+    *,
+    grids: Mapping[str, str] | None = None,
+    steps: Iterable[tuple[str, str]] = (),
+    contracts: Path | None = None,
+    feeds: Mapping[str, str] | None = None,
+) -> Run:
+    """A run over a lake with these events, grids (id → WKT as sent) and steps (event, action), as the library would hold them."""
+    rows = list(events)
+    settings = Settings(home=root / "lake", inbox=root / "inbox", contracts=contracts)
+    tables = Tables(settings.tables)
+    tables.overwrite("business.event", pa.Table.from_pylist([{f: r.get(f) for f in EVENT.names} for r in rows], EVENT))
+    original = [{**r, "longitude_original": r.get("longitude"), "latitude_original": r.get("latitude")} for r in rows]
+    tables.overwrite("staging.stg_event", pa.Table.from_pylist([{f: r.get(f) for f in STG_EVENT.names} for r in original], STG_EVENT))
+    tables.overwrite(
+        "staging.stg_grid",
+        pa.Table.from_pylist(
+            [{"grid_id": g, "feed": "city_platform__grid", "region_system": "cn", "boundary": wkt} for g, wkt in (grids or {}).items()], STG_GRID
+        ),
+    )
+    tables.overwrite(
+        "business.event_step",
+        pa.Table.from_pylist([{"step_id": f"{e}-{n}", "event_id": e, "action_code": a, "happened_at": NOON} for n, (e, a) in enumerate(steps)], STEP),
+    )
+    zones = feeds or {FEED: "Asia/Shanghai"}
+    tables.overwrite("staging.feed", pa.table({"feed": list(zones), "time_zone": list(zones.values())}, FEEDS))
+    return Run.start(settings, quiet=True)
