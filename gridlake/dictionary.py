@@ -1,0 +1,442 @@
+"""The dictionary: one page per contract, as Markdown for the repository and as HTML for the lake.
+
+Pages are derived from contracts and code lists alone and hold no data. Example values of class L4 columns are never
+shown: an example in somebody's contract may have been a real row.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gridlake.contracts import Column, Contract, Contracts
+from gridlake.contracts import load_all as load_contracts
+from gridlake.contracts.compile import bronze_fields
+from gridlake.privacy import CLASSES
+from gridlake.settings import Settings
+from gridlake.tables import write_file
+from gridlake.vocabularies import Vocabularies
+from gridlake.vocabularies import load_all as load_vocabularies
+
+_COLUMN_HEADINGS = ("字段", "中文名", "类型", "必填", "主键", "分级", "限制", "代码表", "落地为")
+SEALED_VALUE = "密封"
+# A list longer than this is linked and counted, not printed: a page is for reading.
+CODES_SHOWN = 60
+_TYPES = {"string": "文本", "integer": "整数", "number": "数值", "boolean": "是否", "date": "日期", "timestamp": "时间"}
+_AMBIGUOUS = {"earlier": "取较早的一次", "later": "取较晚的一次", "refuse": "拒收"}
+_SEVERITIES = {"error": "拒收", "warning": "计数提醒"}
+_UNITS = {"d": "日", "h": "小时", "m": "分钟", "y": "年"}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table of a page; cells are plain text, marked as code where they name something in code."""
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str | Code | Link]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text in code type: a name, a pattern, a predicate."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """Text that leads to another page; the target differs between Markdown and HTML."""
+
+    text: str
+    markdown: str
+    html: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with paragraphs, tables and blocks of code below it."""
+
+    heading: str
+    blocks: Sequence[str | Grid | Code]
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a reader learns about one feed."""
+
+    name: str
+    title: str
+    sections: Sequence[Section]
+
+
+def page(contract: Contract, vocabularies: Vocabularies) -> Page:
+    """The page of one contract."""
+    return Page(
+        name=contract.id,
+        title=f"{contract.title} {contract.source}.{contract.feed}",
+        sections=[
+            Section("概况", [Grid(("项目", "内容"), _facts(contract))]),
+            Section(
+                "字段",
+                [Grid(("字段", "中文名", "类型", "必填", "主键", "分级", "限制", "代码表", "落地为"), [_column_row(c) for c in contract.columns])],
+            ),
+            Section(
+                "数据分级", [Grid(("分级", "含义"), [(level, CLASSES[level]) for level in sorted({c.classification for c in contract.columns})])]
+            ),
+            *_code_lists(contract, vocabularies),
+            Section("校验规则", list(_rules(contract))),
+            Section("数量", [_volume(contract)]),
+            Section("接收示例", [_example(contract, row) for row in contract.accept] or ["合约没有给出示例。"]),
+            Section("拒收示例", list(_refusals(contract)) or ["合约没有给出示例。"]),
+            Section("归集映射", list(_mapping(contract))),
+        ],
+    )
+
+
+def write_pages(contracts: Contracts, vocabularies: Vocabularies, folder: Path) -> list[Path]:
+    """One HTML page per contract and `index.html`; pages of contracts that are gone are removed. Gives the paths."""
+    pages = [page(c, vocabularies) for c in contracts.values()]
+    wanted = {f"{p.name}.html": _html_page(p.title, _html_sections(p.sections)) for p in pages}
+    wanted["index.html"] = _html_page("数据字典", _html_block(_index(contracts)))
+    return _write_all(folder, wanted, "*.html")
+
+
+def write_markdown(contracts: Contracts, vocabularies: Vocabularies, folder: Path) -> list[Path]:
+    """One Markdown page per contract and `README.md`; pages of contracts that are gone are removed. Gives the paths."""
+    return _write_all(folder, markdown_pages(contracts, vocabularies), "*.md")
+
+
+def markdown_pages(contracts: Contracts, vocabularies: Vocabularies) -> dict[str, str]:
+    """File name → content of every Markdown page."""
+    pages = [page(c, vocabularies) for c in contracts.values()]
+    wanted = {f"{p.name}.md": _markdown_page(p) for p in pages}
+    wanted["README.md"] = f"# 数据字典\n\n{_GENERATED}\n\n{_markdown_block(_index(contracts))}\n"
+    return wanted
+
+
+def document(contract: Contract) -> dict[str, Any]:
+    """The contract as plain values for machines: what a page says, without its layout."""
+    return {
+        "id": contract.id,
+        "source": contract.source,
+        "feed": contract.feed,
+        "title": contract.title,
+        "entity": contract.entity,
+        "version": contract.version,
+        "status": contract.status,
+        "owner": contract.owner,
+        "purpose": contract.purpose,
+        "usage": contract.usage,
+        "limitations": contract.limitations,
+        "time_zone": contract.time_zone,
+        "coordinate_system": contract.coordinate_system,
+        "region_system": contract.region_system,
+        "key": [c.name for c in contract.key],
+        "version_order": [c.name for c in contract.version_order],
+        "repeat_window_seconds": int(contract.repeat_window.total_seconds()),
+        "volume": {"min": contract.volume.min, "max": contract.volume.max, "origin": contract.volume.origin},
+        "columns": [
+            {
+                "name": c.name,
+                "title": c.title,
+                "description": c.description,
+                "type": c.logical_type,
+                "required": c.required,
+                "key_position": c.key_position,
+                "classification": c.classification,
+                "limits": limits(c),
+                "code_list": c.code_list,
+                "lands_as": [f.name for f in bronze_fields(c)],
+            }
+            for c in contract.columns
+        ],
+        "rules": [
+            {"name": r.name, "description": r.description, "predicate": r.predicate, "dimension": r.dimension, "severity": r.severity}
+            for r in contract.rules
+        ],
+        "accept": [example(contract, row) for row in contract.accept],
+        "reject": [{"rule": r.rule, "field": r.field, "row": example(contract, r.row)} for r in contract.reject],
+        "mapping": {name: _map_entry(entry) for name, entry in contract.mapping.items()},
+    }
+
+
+def limits(column: Column) -> list[str]:
+    """The limits of one column in words, as a reader of the contract says them."""
+    said = []
+    if column.min_length is not None:
+        said.append(f"至少 {column.min_length} 字")
+    if column.max_length is not None:
+        said.append(f"至多 {column.max_length} 字")
+    if column.minimum is not None:
+        said.append(f"不小于 {column.minimum:g}")
+    if column.maximum is not None:
+        said.append(f"不大于 {column.maximum:g}")
+    if column.pattern:
+        said.append(f"形如 {column.pattern}")
+    if column.format:
+        said.append(f"格式 {column.format}")
+    if column.values:
+        said.append("取值 " + "、".join(str(v) for v in column.values))
+    if column.is_region:
+        said.append("须为本系统的区划代码，且在报送单位辖区内")
+    if column.redact:
+        said.append("落地时隐去证件号、电话和本行姓名")
+    if column.local_id_of:
+        said.append(f"报送单位内的 {column.local_id_of} 编号")
+    if column.position:
+        said.append("落地后统一换算为 CGCS2000，原值另存")
+    if column.version_order:
+        said.append(f"第 {column.version_order} 版本次序")
+    return said
+
+
+def example(contract: Contract, row: Mapping[str, Any]) -> dict[str, Any]:
+    """An example row as it may be shown: values of class L4 are replaced."""
+    sealed = {c.name for c in contract.sealed_columns}
+    return {name: SEALED_VALUE if name in sealed and value is not None else value for name, value in row.items()}
+
+
+def _facts(contract: Contract) -> list[tuple[str, str | Code]]:
+    key = "、".join(c.name for c in contract.key)
+    order = "、".join(c.name for c in contract.version_order)
+    facts: list[tuple[str, str | Code]] = [
+        ("用途", contract.purpose),
+        ("用于", contract.usage),
+        ("局限", contract.limitations),
+        ("负责", contract.owner),
+        ("领域", contract.domain),
+        ("来源", Code(contract.source)),
+        ("收件目录", Code(f"{contract.source}/{contract.feed}/<报送单位>/")),
+        ("版本", f"{contract.version}（{contract.status}）"),
+        ("时区", f"{contract.time_zone}；时钟回拨时的重复时刻：{_AMBIGUOUS[contract.ambiguous_time]}"),
+        ("坐标系", contract.coordinate_system),
+        ("区划体系", Code(contract.region_system)),
+        ("主键", Code(key)),
+        ("版本次序", Code(order) if order else "按到达次序"),
+        ("重复窗口", _duration(contract.repeat_window.total_seconds())),
+        ("约定", "；".join(_sla(s) for s in contract.sla)),
+        ("忽略的来源字段", "、".join(contract.ignored_columns)),
+    ]
+    return [(label, text) for label, text in facts if _plain(text)]
+
+
+def _column_row(column: Column) -> Sequence[str | Code | Link]:
+    title = column.title + (f"（{column.description}）" if column.description else "")
+    linked: str | Link = ""
+    if column.code_list:
+        linked = Link(column.code_list, f"#代码表-{column.code_list}", f"#代码表-{column.code_list}")
+    landed = "、".join(f.name for f in bronze_fields(column))
+    return (
+        Code(column.name), title, _TYPES[column.logical_type], "是" if column.required else "", str(column.key_position or ""),
+        column.classification, "；".join(limits(column)), linked, Code(landed),
+    )  # fmt: skip
+
+
+def _code_lists(contract: Contract, vocabularies: Vocabularies) -> Iterable[Section]:
+    for name in dict.fromkeys(c.code_list for c in contract.columns if c.code_list):
+        heading = f"代码表 {name}"
+        if name not in vocabularies:
+            yield Section(heading, [f"没有名为 {name} 的代码表：expectations/vocabularies/ 与 --contracts 的 vocabularies/ 里都没找到。"])
+            continue
+        rows = vocabularies[name].rows
+        columns = [c for c in ("code", "name_zh", "name_en") if c in rows.column_names]
+        shown = rows.select(columns).slice(0, CODES_SHOWN).to_pylist()
+        blocks: list[str | Grid | Code] = [
+            Grid(
+                tuple({"code": "代码", "name_zh": "名称", "name_en": "英文名"}[c] for c in columns),
+                [tuple(Code(r[c]) if c == "code" else (r[c] or "") for c in columns) for r in shown],
+            )
+        ]
+        if rows.num_rows > CODES_SHOWN:
+            blocks.append(f"共 {rows.num_rows} 项，此处列出前 {CODES_SHOWN} 项，其余见 {vocabularies[name].path.name}。")
+        yield Section(heading, blocks)
+
+
+def _rules(contract: Contract) -> Iterable[str | Grid | Code]:
+    required = "、".join(c.name for c in contract.columns if c.required)
+    yield f"每行先按字段检查：类型、必填（{required or '无'}）、长度、范围、格式和代码；不合格的行连同原因拒收，原件密封保存。"
+    if contract.rules:
+        rows = [(Code(r.name), r.description or r.name, Code(r.predicate), _SEVERITIES[r.severity]) for r in contract.rules]
+        yield Grid(("规则", "说明", "判定", "不满足时"), rows)
+
+
+def _volume(contract: Contract) -> str:
+    volume = contract.volume
+    said = []
+    if volume.min is not None:
+        said.append(f"一次报送至少 {volume.min:,} 行，不足则停止入库")
+    if volume.max is not None:
+        said.append(f"至多 {volume.max:,} 行，超出只提醒")
+    if not said:
+        return "未约定数量。"
+    return "；".join(said) + "。" + (f"依据：{volume.origin}。" if volume.origin else "")
+
+
+def _example(contract: Contract, row: Mapping[str, Any]) -> Code:
+    return Code(json.dumps(example(contract, row), ensure_ascii=False, default=str))
+
+
+def _refusals(contract: Contract) -> Iterable[str | Grid | Code]:
+    words = {rule.name: rule.description for rule in contract.rules}
+    for rejected in contract.reject:
+        place = f"，字段 {rejected.field}" if rejected.field else ""
+        said = f"（{words[rejected.rule]}）" if words.get(rejected.rule) else ""
+        yield f"规则 {rejected.rule}{said}{place}："
+        yield _example(contract, rejected.row)
+
+
+def _mapping(contract: Contract) -> Iterable[str | Grid | Code]:
+    if contract.defines:
+        yield f"本接口定义实体 {contract.defines}：字段即标准字段，直接进入 staging.stg_{contract.defines}。"
+    elif contract.conforms_to:
+        yield f"归入实体 {contract.conforms_to}，进入 staging.stg_{contract.conforms_to}。"
+        if contract.mapping:
+            yield Grid(("标准字段", "取自"), [(Code(name), Code(_map_entry(entry))) for name, entry in contract.mapping.items()])
+    else:
+        yield "不归入任何实体：只在 bronze 与 staging 保留本接口自己的表。"
+    if contract.sql:
+        yield f"其余映射见 {contract.feed}.sql："
+        yield Code(contract.sql.strip())
+
+
+def _map_entry(entry: Mapping[str, Any]) -> str:
+    if "sql" in entry:
+        return str(entry["sql"])
+    if "constant" in entry:
+        return f"常量 {entry['constant']}"
+    said = str(entry.get("column", ""))
+    if "codes" in entry:
+        said += "：" + "，".join(f"{source}→{code}" for source, code in entry["codes"].items())
+    if "default" in entry:
+        said += f"；其余→{entry['default']}"
+    return said
+
+
+def _sla(property_: Mapping[str, Any]) -> str:
+    names = {"frequency": "频率", "latency": "时延", "retention": "保存"}
+    name = names.get(str(property_.get("property")), str(property_.get("property")))
+    unit = str(property_.get("unit", ""))
+    return f"{name} {property_.get('value')} {_UNITS.get(unit, unit)}".strip()
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86400, "日"), (3600, "小时"), (60, "分钟")):
+        if seconds % size == 0:
+            return f"{int(seconds // size)} {unit}"
+    return f"{seconds:g} 秒"
+
+
+def _index(contracts: Contracts) -> Grid:
+    return Grid(
+        ("接口", "名称", "实体", "版本", "用途"),
+        [
+            (Link(f"{c.source}.{c.feed}", f"{c.id}.md", f"{c.id}.html"), c.title, Code(c.entity) if c.entity else "", c.version, c.purpose)
+            for c in contracts.values()
+        ],
+    )
+
+
+_GENERATED = "由合约生成，请勿手改；更新：`python -m gridlake.dictionary`。"
+
+
+def _plain(value: str | Code | Link) -> str:
+    return value if isinstance(value, str) else value.text
+
+
+def _markdown_page(content: Page) -> str:
+    parts = [f"# {content.title}", _GENERATED]
+    for section in content.sections:
+        parts.append(f"## {section.heading}")
+        parts.extend(_markdown_block(block) for block in section.blocks)
+    return "\n\n".join(parts) + "\n"
+
+
+def _markdown_block(block: str | Grid | Code) -> str:
+    if isinstance(block, str):
+        return _markdown_text(block)
+    if isinstance(block, Code):
+        return f"```\n{block.text}\n```"
+    rows = ["| " + " | ".join(_markdown_cell(c) for c in row) + " |" for row in block.rows]
+    return "\n".join(["| " + " | ".join(block.headings) + " |", "|" + "---|" * len(block.headings), *rows])
+
+
+def _markdown_cell(value: str | Code | Link) -> str:
+    if isinstance(value, Link):
+        return f"[{value.text}]({value.markdown})"
+    if isinstance(value, Code):
+        return "`" + value.text.replace("|", "\\|").replace("\n", " ") + "`" if value.text else ""
+    return _markdown_text(value)
+
+
+def _markdown_text(text: str) -> str:
+    for sign in ("\\", "|", "<", "*", "_", "["):
+        text = text.replace(sign, "\\" + sign)
+    return text.replace("\n", " ")
+
+
+def _html_sections(sections: Sequence[Section]) -> str:
+    return "".join(
+        f'<h2 id="{html.escape(s.heading.replace(" ", "-"))}">{html.escape(s.heading)}</h2>' + "".join(_html_block(b) for b in s.blocks)
+        for s in sections
+    )
+
+
+def _html_block(block: str | Grid | Code) -> str:
+    if isinstance(block, str):
+        return f"<p>{html.escape(block)}</p>"
+    if isinstance(block, Code):
+        return f"<pre>{html.escape(block.text)}</pre>"
+    head = "".join(f"<th>{html.escape(h)}</th>" for h in block.headings)
+    body = "".join("<tr>" + "".join(f"<td>{_html_cell(c)}</td>" for c in row) + "</tr>" for row in block.rows)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_cell(value: str | Code | Link) -> str:
+    if isinstance(value, Link):
+        return f'<a href="{html.escape(value.html)}">{html.escape(value.text)}</a>'
+    if isinstance(value, Code):
+        return f"<code>{html.escape(value.text)}</code>" if value.text else ""
+    return html.escape(value)
+
+
+_STYLE = (
+    "body{font-family:'Noto Sans CJK SC','Microsoft YaHei','PingFang SC',sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}"
+    "h1{font-size:1.5rem}h2{font-size:1.1rem;border-bottom:1px solid #ccc;padding-bottom:.2rem}"
+    "table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{border:1px solid #ddd;padding:.3rem .5rem;text-align:left;vertical-align:top}"
+    "th{background:#f4f4f4;white-space:nowrap}code,pre{font-size:.85rem;word-break:break-word;white-space:pre-wrap}pre{background:#f7f7f7;padding:.6rem}"
+)
+
+
+def _html_page(title: str, body: str) -> str:
+    return (
+        f'<!DOCTYPE html>\n<html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>{body}"
+        '<p><a href="index.html">全部接口</a></p></body></html>\n'
+    )
+
+
+def _write_all(folder: Path, wanted: Mapping[str, str], pattern: str) -> list[Path]:
+    for stale in set(folder.glob(pattern)) - {folder / name for name in wanted}:
+        stale.unlink()
+    for name, content in wanted.items():
+        path, encoded = folder / name, content.encode()
+        if not path.exists() or path.read_bytes() != encoded:
+            write_file(path, encoded)
+    return [folder / name for name in sorted(wanted)]
+
+
+def main() -> None:
+    """Write the Markdown pages of the built-in contracts into `docs/dictionary/` of the checkout."""
+    settings = Settings(contracts=None)
+    folder = settings.project / "docs" / "dictionary"
+    written = write_markdown(load_contracts(settings), load_vocabularies(settings), folder)
+    sys.stderr.write(f"{folder}: {len(written)} 页\n")
+
+
+if __name__ == "__main__":
+    main()

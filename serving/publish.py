@@ -1,0 +1,227 @@
+"""Publication: what a run built becomes a snapshot, once, and `current` is switched to it in one rename.
+
+A snapshot's id is a digest of its content (clock, cut, rows of the marts, declarations and code), so the same run twice
+publishes the same snapshot and writes nothing. Marts that this run did not build are not published: they come from another cut.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import duckdb
+
+from gridlake import dictionary
+from gridlake.barriers import barrier
+from gridlake.contracts import Contracts
+from gridlake.runs import Run
+from gridlake.settings import Settings
+from gridlake.tables import fsync, write_file
+from serving.snapshots import CURRENT, DICTIONARY, MANIFEST, MARTS, Manifest, RegionSystem
+
+# The folder in which a snapshot is put together; it is no snapshot, so nobody opens it, and the next publication clears it.
+_UNFINISHED = ".unfinished"
+_PACKAGES = ("gridlake", "streaming", "spark_jobs", "serving")
+_BUILDING_STEPS = ("stage", "resolve", "build", "detect", "mart")
+
+
+def publish(run: Run) -> dict[str, Any]:
+    """Publish the run's marts; gives the snapshot's id and path, the rows of each mart, and whether it was there already.
+
+    Raises PublicationStopped when a critical check failed, when the run was not checked, or when it built no mart.
+    """
+    checks = _passed_checks(run)
+    marts = _marts(run)
+    folder = run.settings.home.absolute() / "snapshots"
+    unfinished = folder / _UNFINISHED
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+
+    dictionary.write_pages(run.contracts, run.vocabularies, run.settings.home.absolute() / "docs" / "dictionary")
+    digests, systems = _write_marts(run, marts, unfinished / MARTS)
+    write_file(unfinished / DICTIONARY, _dictionary(run).encode())
+    manifest = _manifest(run, checks, systems, digests, unfinished)
+    target = folder / manifest.snapshot_id
+    is_new = not target.exists()
+    if is_new:
+        write_file(unfinished / MANIFEST, manifest.to_json().encode())
+        fsync(unfinished / MARTS)
+        fsync(unfinished)
+        unfinished.rename(target)
+        fsync(folder)
+    else:
+        shutil.rmtree(unfinished)
+    barrier("publish.before_switch")
+    _switch(folder, manifest.snapshot_id)
+    barrier("publish.after_switch")
+    run.progress.say(f"  {'published' if is_new else 'already published:'} {manifest.snapshot_id}")
+    rows = {name: manifest.tables[name]["rows"] for name in marts}
+    return {"snapshot": {"id": manifest.snapshot_id, "path": str(target), "is_new": is_new}, "marts": rows}
+
+
+def code_digest(settings: Settings) -> str:
+    """Digest of everything that decides what a run makes of its cut: installed sources, dbt project, declarations."""
+    digest = hashlib.sha256()
+    roots = [(name, Path(spec.origin).parent) for name in _PACKAGES if (spec := find_spec(name)) and spec.origin]
+    roots += [("dbt", settings.project / "dbt"), ("expectations", settings.expectations)]
+    roots += [("contracts", settings.contracts)] if settings.contracts else []
+    for label, root in roots:
+        for path in _sources(root):
+            digest.update(f"{label}/{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _sources(root: Path) -> Iterator[Path]:
+    made = {"__pycache__", "target", "logs"}
+    return (p for p in sorted(root.rglob("*")) if p.is_file() and not made & set(p.relative_to(root).parts) and not p.name.startswith("."))
+
+
+def _passed_checks(run: Run) -> dict[str, int]:
+    if "check" not in run.steps:
+        raise _stopped(
+            f"run {run.run_id}: expected checked tables, but this run has no check step; "
+            f"run `gridlake check --run-id {run.run_id}` and then `gridlake publish --run-id {run.run_id}`"
+        )
+    found = run.steps["check"]["checks"]
+    if found["critical"]:
+        raise _stopped(
+            f"run {run.run_id}: expected no failed critical check, found {found['critical']}; the current snapshot stays as it is. "
+            f"Read {run.settings.home / 'docs' / 'checks' / 'index.html'}, correct the feed or the rule, and run again"
+        )
+    return {"passed": int(found["passed"]), "failed": int(found["failed"])}
+
+
+def _marts(run: Run) -> list[str]:
+    built = run.steps.get("mart", {}).get("tables", {})
+    marts = [name for name in run.tables.names() if name.startswith("mart.") and name in built]
+    if not marts:
+        raise _stopped(f"run {run.run_id}: expected marts built by this run, found none; run `gridlake mart --run-id {run.run_id}` before publishing")
+    return marts
+
+
+def _stopped(message: str) -> Exception:
+    # Great Expectations takes seconds to import; only a publication that stops needs the error's type.
+    from gridlake.quality import PublicationStopped
+
+    return PublicationStopped(message)
+
+
+def _write_marts(run: Run, marts: list[str], path: Path) -> tuple[dict[str, str], dict[str, RegionSystem]]:
+    digests: dict[str, str] = {}
+    with duckdb.connect(str(path), config={"TimeZone": "UTC"}) as database:
+        database.execute("create schema mart")
+        with run.progress.task("发布 marts", total=len(marts)) as task:
+            for name in marts:
+                _copy(run, database, name)
+                digests[name] = _row_digest(database, name)
+                task.advance()
+        systems = _region_systems(run, database) if "mart.region" in marts else {}
+    return digests, systems
+
+
+def _copy(run: Run, database: duckdb.DuckDBPyConnection, name: str) -> None:
+    # Rows in one order whatever order the engine wrote them in: equal marts make equal files to read and equal pages to turn.
+    files = run.tables.files(name)
+    if files:
+        database.execute(f"create table {name} as select * from read_parquet($files, union_by_name => true) order by all", {"files": files})
+    else:
+        database.register("empty", run.tables.read(name))
+        database.execute(f"create table {name} as select * from empty")
+        database.unregister("empty")
+    built = [c[0] for c in database.execute(f"select * from {name} limit 0").description]
+    expected = run.tables.schema(name).names
+    if built != expected:
+        raise ValueError(f"{name}: expected columns {expected} from its files, got {built}; a mart must not be partitioned")
+
+
+def _row_digest(database: duckdb.DuckDBPyConnection, name: str) -> str:
+    digest = f"select count(*), sha256(coalesce(string_agg(d, '' order by d), '')) from (select sha256(to_json(t)) as d from {name} as t)"
+    row = database.execute(digest).fetchone()
+    assert row is not None
+    return f"{row[0]}:{row[1]}"
+
+
+def _region_systems(run: Run, database: duckdb.DuckDBPyConnection) -> dict[str, RegionSystem]:
+    assert run.as_of is not None
+    found = [str(row[0]) for row in database.execute("select distinct region_system from mart.region order by 1").fetchall()]
+    zones = {system: _time_zone(run.contracts, system) for system in found}
+    return {system: RegionSystem(zone, run.as_of.astimezone(ZoneInfo(zone)).date()) for system, zone in zones.items()}
+
+
+def _time_zone(contracts: Contracts, region_system: str) -> str:
+    feeds = [c for c in contracts.values() if c.region_system == region_system]
+    # Business dates of the marts are those of the event feeds.
+    feeds.sort(key=lambda c: (c.entity != "event", c.id))
+    return feeds[0].time_zone if feeds else "UTC"
+
+
+def _dictionary(run: Run) -> str:
+    lists = {v.name: v.rows.to_pylist() for v in run.vocabularies.code_lists}
+    document = {"feeds": {c.id: dictionary.document(c) for c in run.contracts.values()}, "code_lists": lists}
+    return json.dumps(document, ensure_ascii=False, sort_keys=True, default=str)
+
+
+def _manifest(run: Run, checks: dict[str, int], systems: dict[str, RegionSystem], digests: dict[str, str], folder: Path) -> Manifest:
+    assert run.as_of is not None
+    built = {name for step in _BUILDING_STEPS for name in run.steps.get(step, {}).get("tables", {})}
+    names = [n for n in run.tables.names() if n in built or n in run.cut]
+    versions = {name: run.cut.get(name, run.tables.version(name)) for name in names}
+    draft = Manifest(
+        snapshot_id="",
+        run_id=run.run_id,
+        created_at=datetime.now(UTC),
+        as_of=run.as_of,
+        cut=dict(sorted(run.cut.items())),
+        tables={name: {"version": versions[name], "rows": run.tables.row_count(name, versions[name])} for name in names},
+        contracts={c.id: c.version for c in run.contracts.values()},
+        models=_models(run),
+        code_digest=code_digest(run.settings),
+        checks=checks,
+        files={path.name: _file_digest(path) for path in sorted(folder.iterdir())},
+        region_systems=systems,
+    )
+    return replace(draft, snapshot_id=f"{draft.as_of:%Y%m%d}-{_content_digest(draft, digests)[:12]}")
+
+
+def _models(run: Run) -> dict[str, str]:
+    return {name: str(found["version"]) for name, found in sorted(run.steps.get("detect", {}).get("findings", {}).items()) if "version" in found}
+
+
+def _content_digest(manifest: Manifest, digests: dict[str, str]) -> str:
+    # Left out: who published it and when, the versions of rebuilt tables (they count rebuilds, not changes), and the bytes of
+    # marts.duckdb (DuckDB promises equal rows, not equal files). Row counts and row digests stand for them.
+    content = {
+        "as_of": manifest.as_of.isoformat(),
+        "cut": manifest.cut,
+        "rows": {name: counts["rows"] for name, counts in manifest.tables.items()},
+        "marts": digests,
+        "contracts": manifest.contracts,
+        "models": manifest.models,
+        "code_digest": manifest.code_digest,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _switch(folder: Path, snapshot_id: str) -> None:
+    link = folder / CURRENT
+    if link.is_symlink() and link.readlink().name == snapshot_id:
+        return
+    waiting = folder / f".{CURRENT}"
+    waiting.unlink(missing_ok=True)
+    waiting.symlink_to(snapshot_id)
+    waiting.replace(link)
+    fsync(folder)
