@@ -1,7 +1,8 @@
 """Delta tables outside dbt and jobs: create, append, overwrite, evolve, read. The one place that writes them.
 
 Data files, the log entry and both folders are fsynced before a write returns; a torn newest commit is set aside when a
-table is opened, so its writer's app transaction is unknown again and its rows are landed again.
+table is opened, so its writer's app transaction is unknown again and its rows are landed again. A torn checkpoint is set
+aside too: the log before it is kept, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ from deltalake.transaction import AddAction
 # 1 M landed rows of 20 fields are ~120 MB: a file of this many rows stays well below the 1 GiB Spark likes at most.
 ROWS_PER_FILE = 1_000_000
 _COMMIT = re.compile(r"\d{20}\.json")
+_CHECKPOINT = re.compile(r"\d{20}\.checkpoint\.parquet")
+_PARQUET_END = b"PAR1"
+# The log is kept: kept manifests name old versions.
+_AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
 
 class SchemaConflict(Exception):
@@ -42,9 +47,17 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder, and those above it, for good: their entries are on the disk."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for folder in missing:
+        fsync(folder.parent)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a whole file so that after a power cut either the old or the new content is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_bytes(content)
     fsync(temporary)
@@ -68,11 +81,13 @@ class Tables:
     def names(self) -> list[str]:
         """Every table that has at least one commit."""
         logs = self.root.glob("*/*/_delta_log")
-        return sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in logs if any(log.iterdir()))
+        return sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in logs if any(_COMMIT.fullmatch(p.name) for p in log.iterdir()))
 
     def exists(self, name: str) -> bool:
-        """Whether the table has been created."""
-        return bool(DeltaTable.is_deltatable(str(self.path(name))))
+        """Whether the table has been created, by a commit that survived."""
+        path = self.path(name)
+        self._set_aside_torn(path)
+        return any(_COMMIT.fullmatch(p.name) for p in (path / "_delta_log").glob("*.json"))
 
     def version(self, name: str) -> int:
         """The newest version."""
@@ -89,7 +104,7 @@ class Tables:
         """
         path = self.path(name)
         if not self.exists(name):
-            path.mkdir(parents=True, exist_ok=True)
+            make_folder(path)
             DeltaTable.create(str(path), schema=schema, mode="ignore")
             self._sync_log(path)
             return
@@ -107,7 +122,7 @@ class Tables:
                 )
         if missing:
             added = Schema.from_arrow(pa.schema([f.with_nullable(True) for f in missing]))
-            table.alter.add_columns([Field(f.name, f.type, nullable=True) for f in added.fields])
+            table.alter.add_columns([Field(f.name, f.type, nullable=True) for f in added.fields], post_commithook_properties=_AFTER_COMMIT)
             self._sync_log(path)
 
     def resume_point(self, name: str, app_id: str) -> int | None:
@@ -160,7 +175,7 @@ class Tables:
 
     def _open(self, name: str, version: int | None = None) -> DeltaTable:
         path = self.path(name)
-        self._set_aside_torn_commit(path)
+        self._set_aside_torn(path)
         try:
             return DeltaTable(str(path), version=version)
         except TableNotFoundError:
@@ -183,7 +198,7 @@ class Tables:
             mode=mode,
             schema=Schema.from_arrow(data.schema) if mode == "overwrite" else table.schema(),
             commit_properties=CommitProperties(app_transactions=[Transaction(a, v) for a, v in transactions.items()]),
-            post_commithook_properties=PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False),
+            post_commithook_properties=_AFTER_COMMIT,
         )
         self._sync_log(path)
         table.update_incremental()
@@ -207,23 +222,41 @@ class Tables:
     @staticmethod
     def _sync_log(path: Path) -> None:
         log = path / "_delta_log"
-        commits = sorted(p for p in log.iterdir() if _COMMIT.fullmatch(p.name))
-        fsync(commits[-1])
+        newest = _newest(log, _COMMIT)
+        if newest is None:
+            raise FileNotFoundError(f"{log}: expected the commit just written, found none; something else removes files there")
+        fsync(newest)
+        checkpoint = log / f"{newest.stem}.checkpoint.parquet"
+        if checkpoint.exists():
+            fsync(checkpoint)
         fsync(log)
         fsync(path)
 
     @staticmethod
-    def _set_aside_torn_commit(path: Path) -> None:
+    def _set_aside_torn(path: Path) -> None:
         log = path / "_delta_log"
         if not log.is_dir():
             return
-        commits = sorted(p for p in log.iterdir() if _COMMIT.fullmatch(p.name))
-        if commits and not _is_whole(commits[-1]):
-            commits[-1].rename(commits[-1].with_name(f"{commits[-1].name}.torn-{uuid.uuid4().hex[:8]}"))
-            fsync(log)
+        for newest, is_whole in ((_newest(log, _COMMIT), _is_whole_commit), (_newest(log, _CHECKPOINT), _is_whole_checkpoint)):
+            if newest is not None and not is_whole(newest):
+                newest.rename(newest.with_name(f"{newest.name}.torn-{uuid.uuid4().hex[:8]}"))
+                # A hint to a checkpoint that is gone stops every reader; without the hint they look for themselves.
+                (log / "_last_checkpoint").unlink(missing_ok=True)
+                fsync(log)
 
 
-def _is_whole(commit: Path) -> bool:
+def _newest(log: Path, pattern: re.Pattern[str]) -> Path | None:
+    return max((p for p in log.iterdir() if pattern.fullmatch(p.name)), default=None)
+
+
+def _is_whole_checkpoint(checkpoint: Path) -> bool:
+    with checkpoint.open("rb") as content:
+        size = content.seek(0, os.SEEK_END)
+        content.seek(max(size - len(_PARQUET_END), 0))
+        return content.read() == _PARQUET_END
+
+
+def _is_whole_commit(commit: Path) -> bool:
     content = commit.read_bytes()
     if not content.strip():
         return False
