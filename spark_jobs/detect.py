@@ -240,7 +240,7 @@ def _together(parts: Iterable[pa.Table], schema: pa.Schema) -> pa.Table:
 
 
 def _summary(run: Run, models: Mapping[str, Model], measured: pa.Table) -> dict[str, Any]:
-    counts: dict[str, int] = {m: 0 for m in models}
+    counts: dict[str, int] = dict.fromkeys(models, 0)
     for row in run.tables.read("finding.finding", columns=["model"]).column("model").value_counts().to_pylist():
         counts[row["values"]] = row["counts"]
     return {model: {"count": count, **quality_of_findings.of_model(measured, model)} for model, count in counts.items()}

@@ -1,0 +1,45 @@
+"""The step `resolve`: who is who across senders. Regions and their closure, grid codes, crosswalk of local ids.
+
+Everything is a function of the cut. What cannot be resolved is a row of `resolved.problem`, never an endless loop and never silence.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pyarrow as pa
+
+from gridlake.runs import Run
+from spark_jobs import results
+from spark_jobs.resolve import crosswalk, grid_codes, regions
+
+PROBLEM = pa.schema([(name, pa.string()) for name in ("problem", "subject_type", "region_system", "subject_id", "detail")])
+
+__all__ = ["resolve"]
+
+
+def resolve(run: Run) -> dict[str, Any]:
+    """Write the schema `resolved`; gives rows per table and problems by kind."""
+    tables: dict[str, int] = {}
+    problems: list[pa.Table] = []
+    with run.progress.task("归并 resolve", total=4) as task:
+        tables["resolved.region"] = results.write(run, "resolved.region", regions.current(run), regions.REGION, regions.REGION_KEY)
+        task.advance()
+        closure = regions.closure(run)
+        tables["resolved.region_closure"] = results.write(run, "resolved.region_closure", closure.rows, regions.CLOSURE, regions.CLOSURE_KEY)
+        problems.append(closure.problems)
+        task.advance()
+        codes = grid_codes.assign(run)
+        tables["resolved.grid_code"] = results.write(run, "resolved.grid_code", codes.rows, grid_codes.GRID_CODE, ["grid_id"])
+        problems.append(codes.problems)
+        task.advance()
+        found = crosswalk.build(run)
+        tables["resolved.crosswalk"] = results.write(run, "resolved.crosswalk", found, crosswalk.CROSSWALK, crosswalk.KEY)
+        task.advance()
+    every = pa.concat_tables([PROBLEM.empty_table(), *(p.select(PROBLEM.names).cast(PROBLEM) for p in problems)])
+    tables["resolved.problem"] = results.write(run, "resolved.problem", every, PROBLEM, PROBLEM.names)
+    counts = Counter(every.column("problem").to_pylist())
+    for problem, count in sorted(counts.items()):
+        run.progress.say(f"resolve: {count:,} × {problem}; see resolved.problem")
+    return {"tables": tables, "problems": dict(counts)}
