@@ -358,7 +358,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """As SafeLoader, but a repeated key raises."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         repeated = next((k for k in keys if keys.count(k) > 1), None)
         if repeated is not None:
             raise yaml.constructor.ConstructorError(None, None, f"key {repeated!r} stands twice", node.start_mark)
