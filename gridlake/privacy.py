@@ -37,6 +37,8 @@ _CHUNK = 4 * 1024 * 1024
 ID_NUMBER = r"[1-9][0-9]{5}[\- ]?(?:18|19|20)[0-9]{2}[\- ]?(?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01])[\- ]?[0-9]{3}[0-9Xx]"
 MOBILE = r"(?:\+?86[\- ]?)?1[3-9][0-9][\- ]?[0-9]{4}[\- ]?[0-9]{4}"
 LANDLINE = r"0[0-9]{2,3}[\- ][0-9]{7,8}"
+# Written in groups of 3-3-4: China's 400 and 800 numbers, and all of North America.
+GROUPED = r"(?:\+?1[\-. ])?\(?[2-9][0-9]{2}(?:\) ?|[\-. ])[2-9][0-9]{2}[\-. ][0-9]{4}"
 REDACTED = {"id_number": "[证件号]", "phone": "[电话]", "own": "[姓名或地址]"}
 
 
@@ -99,27 +101,32 @@ class Keys:
     def seal_stream(self, source: IO[bytes], target: IO[bytes]) -> int:
         """Seal bytes of any length in 4 MiB chunks, memory bounded; gives the number of plain bytes.
 
-        Format: `GLS1`, key version (4 bytes), then chunks of length (4), nonce (12), AES-GCM text bound to the chunk number.
+        Format: `GLS1`, key version (4 bytes), then chunks of length (4), nonce (12), AES-GCM text bound to the chunk's number and
+        to whether it is the last.
         """
         gcm, total = self._gcm[self._newest], 0
         target.write(b"GLS1" + self._newest.to_bytes(4, "big"))
-        for number, chunk in enumerate(_chunks(source)):
+        for number, (chunk, is_last) in enumerate(_chunks(source)):
             nonce = os.urandom(12)
-            text = gcm.encrypt(nonce, chunk, number.to_bytes(8, "big"))
+            text = gcm.encrypt(nonce, chunk, _place(number, is_last))
             target.write(len(text).to_bytes(4, "big") + nonce + text)
             total += len(chunk)
         return total
 
     def open_stream(self, source: IO[bytes], target: IO[bytes]) -> int:
-        """Undo `seal_stream`; raises InvalidTag when a chunk was changed or moved."""
+        """Undo `seal_stream`; raises InvalidTag when a chunk was changed, moved or cut off."""
         if source.read(4) != b"GLS1":
             raise ValueError("not a sealed stream: expected it to begin with GLS1")
         gcm, total, number = self._gcm[int.from_bytes(source.read(4), "big")], 0, 0
-        while length := source.read(4):
-            nonce = source.read(12)
-            chunk = gcm.decrypt(nonce, source.read(int.from_bytes(length, "big")), number.to_bytes(8, "big"))
+        length = source.read(4)
+        while length:
+            nonce, text = source.read(12), source.read(int.from_bytes(length, "big"))
+            length = source.read(4)
+            chunk = gcm.decrypt(nonce, text, _place(number, is_last=not length))
             target.write(chunk)
             total, number = total + len(chunk), number + 1
+        if number == 0:
+            raise ValueError("a sealed stream without any chunk: it was cut off; take the file from the sender again")
         return total
 
 
@@ -128,6 +135,7 @@ def redact(text: pa.Array, own_values: Sequence[pa.Array] = ()) -> pa.Array:
     redacted = pc.replace_substring_regex(text, ID_NUMBER, REDACTED["id_number"])
     redacted = pc.replace_substring_regex(redacted, MOBILE, REDACTED["phone"])
     redacted = pc.replace_substring_regex(redacted, LANDLINE, REDACTED["phone"])
+    redacted = pc.replace_substring_regex(redacted, GROUPED, REDACTED["phone"])
     for own in own_values:
         found = [i for i, v in enumerate(own.to_pylist()) if v and len(v) >= 2]
         if not found:
@@ -179,6 +187,13 @@ def _map_distinct(values: pa.Array, function: Callable[[str], str]) -> pa.Array:
     return distinct.take(encoded.indices)
 
 
-def _chunks(source: IO[bytes]) -> Iterator[bytes]:
-    while chunk := source.read(_CHUNK):
-        yield chunk
+def _chunks(source: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
+    chunk = source.read(_CHUNK)
+    while following := source.read(_CHUNK):
+        yield chunk, False
+        chunk = following
+    yield chunk, True
+
+
+def _place(number: int, is_last: bool) -> bytes:
+    return number.to_bytes(8, "big") + bytes([is_last])
