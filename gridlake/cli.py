@@ -161,9 +161,8 @@ def run(settings: Settings, as_json: bool, inbox_folder: Path | None) -> None:
 
 def _stopping() -> tuple[type[Exception], ...]:
     from gridlake.quality import PublicationStopped
-    from gridlake.transform import BuildFailed
 
-    return (*EXPECTED_ERRORS, PublicationStopped, BuildFailed)
+    return (*EXPECTED_ERRORS, PublicationStopped)
 
 
 def summary(current: Run, seconds: float) -> dict[str, Any]:
