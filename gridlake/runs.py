@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,9 @@ CUT_TABLES = ("ops.receipt",)
 # The clocks that say how far the data have come; a contract that conforms to an entity maps its own columns to them.
 _CLOCKS = ("reported_at", "changed_at")
 
+# What Airflow makes of a schedule (scheduled__2026-03-01T00:00:00+00:00) and no way out of the ledger's folder.
+_RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+~@=-]{0,199}")
+
 Cut: TypeAlias = dict[str, int]
 Step: TypeAlias = Callable[["Run"], dict[str, Any]]
 
@@ -71,6 +75,8 @@ class Run:
     @classmethod
     def resume(cls, settings: Settings, run_id: str, *, quiet: bool = False) -> Run:
         """The run of that id as the ledger has it; a new one of that id where it has none yet."""
+        if not _RUN_ID.fullmatch(run_id):
+            raise RunError(f"--run-id {run_id!r}: expected 1 to 200 letters, digits and . _ : + ~ @ = -, the first a letter, digit or _")
         path = ledger(settings) / f"{run_id}.json"
         run = cls.start(settings, quiet=quiet)
         run.run_id = run_id
@@ -131,12 +137,18 @@ class Run:
         return self.cut
 
     def perform(self, name: str) -> dict[str, Any]:
-        """One step, timed and entered in the ledger."""
+        """One step, timed and entered in the ledger; the last one ends the run, one that fails stops it."""
         started = time.monotonic()
-        if name in STEPS[1:] and not self.cut:
-            self.take_cut()
-        self.steps[name] = _step(name)(self)
+        try:
+            if name in STEPS[1:] and not self.cut:
+                self.take_cut()
+            self.steps[name] = _step(name)(self)
+        except BaseException:
+            self.state = "stopped"
+            self.save()
+            raise
         self.seconds[name] = round(time.monotonic() - started, 2)
+        self.state = "done" if name == STEPS[-1] else "running"
         self.save()
         return self.steps[name]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 
 from pydantic import Field
@@ -25,17 +24,17 @@ class Settings(BaseSettings):
     as_of: datetime | None = Field(None, description="fixes 'now' for a run (ISO 8601); default: the data's own clock")
     project: Path = Field(CHECKOUT, description="the checkout with expectations/, dbt/ and docs/")
 
-    @cached_property
+    @property
     def keys(self) -> Path:
         """The file of column keys."""
         return self.key_file or self.home.with_name(self.home.name + ".keys.json")
 
-    @cached_property
+    @property
     def tables(self) -> Path:
         """The folder of Delta tables, <schema>/<table>."""
         return self.home.absolute() / "tables"
 
-    @cached_property
+    @property
     def expectations(self) -> Path:
         """The folder of contracts, senders, vocabularies, checks and suites that came with the checkout."""
         return self.project / "expectations"
