@@ -1,0 +1,126 @@
+{#
+The body of `stg_<source>__<feed>`: the newest version of each (sender, key), deletes kept as rows, in canonical columns. `feed` is what the contract says:
+    feed, region_system, time_zone
+    key, version        the source's own columns, version most significant first
+    values              [canonical column, expression over the source's columns]; or, with `sql`,
+    sql, types          a SELECT from `newest` that gives _source_position and what canonical columns it can; [canonical column, type]
+    local_ids, own_id   columns whose ids count within a sender only; the one that is the row's own
+    position            {longitude, latitude, datum}, if it has one
+    clocks              the timestamps of which the first that is there gives the business date
+    columns             the columns to come out
+#}
+{% macro staged_feed(feed) %}
+    {%- set versions = [] -%}
+    {%- for column in feed.version -%}{%- do versions.append('_version_' ~ loop.index) -%}{%- endfor -%}
+    {%- set columns = feed.columns + ['_source_key'] + versions -%}
+    {%- set newest_first -%}
+        partition by _sender_code, _source_key order by {% for v in versions %}{{ v }} desc nulls last, {% endfor %}_source_position desc
+    {%- endset -%}
+
+    {%- set newest -%}
+    with arrived as (
+        select
+            *,
+            {% for column in feed.version %}{{ column }} as _version_{{ loop.index }},{% endfor %}
+            {{ source_key(feed.key) }} as _source_key
+        from {{ source('bronze', feed.feed) }}
+        {% if is_incremental() %}
+        -- Receipt never runs backwards within a table, but one moment may span two cuts: hence >=; seeing a row twice changes nothing.
+        where _received_at >= (select coalesce(max(_received_at), timestamp '1970-01-01 00:00:00') from {{ this }})
+        {% endif %}
+    ),
+
+    newest as (
+        select * from (select *, row_number() over ({{ newest_first }}) as _rank from arrived) as ranked where _rank = 1
+    )
+    {%- if feed.sql %},
+
+    given as (
+    {{ feed.sql }}
+    )
+    {%- endif %}
+    {%- endset -%}
+
+    {%- if feed.sql -%}
+        {%- set given = get_columns_in_query(newest ~ ' select * from given') if execute else [] -%}
+        {%- set values = [] -%}
+        {%- for name, type in feed.types -%}
+            {%- do values.append([name, 'cast(' ~ ('given.' ~ name if name in given else 'null') ~ ' as ' ~ type ~ ')']) -%}
+        {%- endfor -%}
+    {%- else -%}
+        {%- set values = feed['values'] -%}
+    {%- endif -%}
+
+    {%- set staged -%}
+    {{ newest }},
+
+    mapped as (
+        select
+            {% for name, expression in values %}{{ expression }} as {{ name }},
+            {% endfor -%}
+            {% for v in versions %}newest.{{ v }}, {% endfor %}newest._source_key,
+            {% for name in audit_columns() %}newest.{{ name }}{{ ', ' if not loop.last }}{% endfor %}
+        from newest
+        {% if feed.sql %}
+        -- A row that the SELECT drops would be lost unseen; joined like this it shows as a row without its required columns.
+        left join given on newest._source_position = given._source_position
+        {% endif %}
+    ),
+
+    {{ placed(feed.position) }}
+
+    select
+        {% for name in columns %}{{ staged_column(feed, name) }} as {{ name }}{{ ', ' if not loop.last }}
+        {% endfor %}
+    from placed
+    {%- endset -%}
+
+    {% if is_incremental() %}
+    -- What was here before stays where it is the newer one.
+    select {{ columns | join(', ') }}
+    from (
+        select *, row_number() over ({{ newest_first }}) as _rank
+        from (
+            select {{ columns | join(', ') }} from ({{ staged }}) as arrived
+            union all
+            select {{ columns | join(', ') }}
+            from {{ this }} as known
+            left semi join ({{ staged }}) as changed
+                on known._sender_code = changed._sender_code and known._source_key = changed._source_key
+        ) as versions
+    ) as ranked
+    where _rank = 1
+    {% else %}
+    {{ staged }}
+    {% endif %}
+{% endmacro %}
+
+{# One column as it comes out: ids made unique across senders, the day in the feed's zone, the rest as mapped. #}
+{% macro staged_column(feed, name) -%}
+    {%- set position = feed.position or {} -%}
+    {%- if name == 'local_id' and feed.own_id -%} {{ feed.own_id }}
+    {%- elif name in feed.local_ids -%} concat(_sender_code, '-', {{ name }})
+    {#- Seven decimals are a centimetre; the engines' sines differ some digits later. -#}
+    {%- elif name in (position.longitude, position.latitude) -%} round({{ '_longitude' if name == position.longitude else '_latitude' }}, 7)
+    {%- elif position and name in (position.longitude ~ '_original', position.latitude ~ '_original') -%} {{ name[: -9] }}
+    {%- elif name == 'region_system' -%} cast('{{ feed.region_system }}' as string)
+    {%- elif name == 'feed' -%} cast('{{ feed.feed }}' as string)
+    {%- elif name == 'business_date' -%} {{ business_date('coalesce(' ~ feed.clocks | join(', ') ~ ')', feed.time_zone) if feed.clocks else 'cast(null as date)' }}
+    {%- else -%} {{ name }}
+    {%- endif -%}
+{%- endmacro %}
+
+{# A key of any number of columns as one string: the parts cannot be confused, a null part is not an empty one. #}
+{% macro source_key(parts, prefix='') -%}
+    concat_ws('|', {% for part in parts %}coalesce(replace(replace(cast({{ prefix ~ part }} as string), '~', '~~'), '|', '~p'), '~n'){{ ', ' if not loop.last }}{% endfor %})
+{%- endmacro %}
+
+{# Every current row of an entity, whichever feed it came by. #}
+{% macro current_rows(entity) %}
+    {% for feed in conforming(entity) %}
+    select {{ entity_columns(entity) | join(', ') }}
+    from {{ ref('stg_' ~ feed) }}
+    where _op = 'upsert'
+    {{ 'union all' if not loop.last }}
+    {% endfor %}
+{% endmacro %}

@@ -1,0 +1,61 @@
+-- one row per current event
+{{ config(materialized='incremental', unique_key='event_id') }}
+with step as (
+    select
+        event_id,
+        count(*) as step_count,
+        min(case when action_code <> 'report' then happened_at end) as first_response_at
+    from {{ ref('event_step') }}
+    group by event_id
+),
+
+final_state as (
+    select code as state_code
+    from {{ source('reference', 'code_list') }}
+    where list_name = 'event_state' and get_json_object(attributes, '$.is_final') = 'true'
+),
+
+event as (
+    select
+        reported.*,
+        reported.closed_at is not null or final_state.state_code is not null as is_closed,
+        -- An event may end without being closed (withdrawn, not accepted): its clock stops with that change.
+        coalesce(reported.closed_at, case when final_state.state_code is not null then reported.changed_at end, {{ as_of() }}) as measured_until
+    from {{ ref('stg_event') }} as reported
+    left join final_state on reported.state_code = final_state.state_code
+)
+
+select
+    event.event_id,
+    event.local_id,
+    event._sender_code as sender_code,
+    event.feed,
+    event.region_system,
+    event.region_code,
+    event.grid_id,
+    code.grid_code,
+    event.class_code,
+    event.level_code,
+    event.state_code,
+    event.channel_code,
+    event.organisation_name,
+    event.description,
+    event.closing_note,
+    event.longitude,
+    event.latitude,
+    event.occurred_at,
+    event.reported_at,
+    event.deadline_at,
+    event.closed_at,
+    event.changed_at,
+    event.business_date,
+    coalesce(step.step_count, cast(0 as bigint)) as step_count,
+    {{ minutes_between('event.reported_at', 'step.first_response_at') }} as first_response_minutes,
+    {{ minutes_between('event.reported_at', 'event.closed_at') }} as handling_minutes,
+    event.is_closed,
+    coalesce(event.measured_until > event.deadline_at, false) as is_overdue,
+    event.reporter_member_id,
+    {{ prefixed('event', audit_columns()) }}
+from event
+left join step on event.event_id = step.event_id
+left join {{ source('resolved', 'grid_code') }} as code on event.grid_id = code.grid_id

@@ -1,0 +1,22 @@
+-- one row per step of handling an event
+{{ config(materialized='incremental', unique_key='step_id') }}
+select
+    step_id,
+    local_id,
+    event_id,
+    _sender_code as sender_code,
+    feed,
+    region_system,
+    step_no,
+    action_code,
+    from_state,
+    to_state,
+    actor_organisation,
+    happened_at,
+    deadline_at,
+    evidence_digest,
+    changed_at,
+    business_date,
+    {{ minutes_between('lag(happened_at) over (partition by event_id order by step_no, happened_at, step_id)', 'happened_at') }} as minutes_since_previous,
+    {{ audit_columns() | join(', ') }}
+from {{ ref('stg_event_step') }}

@@ -1,0 +1,43 @@
+-- one row per day, lowest region, sender, class and level of events
+{{ config(materialized='incremental', unique_key=['business_date', 'region_system', 'region_code', 'sender_code', 'class_code', 'level_code']) }}
+with invalid as (
+    select distinct subject_id as event_id
+    from {{ source('finding', 'finding') }}
+    where model = 'invalid_event' and score >= threshold
+),
+
+placed as (
+    select
+        event.*,
+        -- The grid, where the event names one that lies in the region it names; a grid elsewhere must not move the event there.
+        coalesce(inside.region_code, event.region_code) as lowest_region_code
+    from {{ ref('event') }} as event
+    left join {{ source('resolved', 'region_closure') }} as inside
+        on
+            event.region_system = inside.region_system
+            and event.grid_id = inside.region_code
+            and event.region_code = inside.ancestor_code
+)
+
+select
+    placed.business_date,
+    placed.region_system,
+    placed.lowest_region_code as region_code,
+    placed.sender_code,
+    placed.class_code,
+    placed.level_code,
+    count(*) as event_count,
+    count(case when placed.is_closed then 1 end) as closed_count,
+    count(case when placed.is_overdue then 1 end) as overdue_count,
+    count(invalid.event_id) as invalid_count,
+    coalesce(sum(placed.handling_minutes), cast(0 as bigint)) as handling_minutes_sum,
+    count(placed.handling_minutes) as handling_count
+from placed
+left join invalid on placed.event_id = invalid.event_id
+group by
+    placed.business_date,
+    placed.region_system,
+    placed.lowest_region_code,
+    placed.sender_code,
+    placed.class_code,
+    placed.level_code

@@ -1,0 +1,11 @@
+-- one row per region, province to village
+{{ config(materialized='incremental', unique_key=['region_system', 'region_code']) }}
+select
+    region_system,
+    region_code,
+    region_name,
+    region_level,
+    parent_code,
+    valid_from,
+    valid_to
+from {{ source('resolved', 'region') }}
