@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import yaml
 from packaging.version import InvalidVersion, Version
 
+from gridlake.contracts import staging
 from gridlake.contracts.compile import AUDIT, SEALED, TOKEN
 from gridlake.contracts.load import SUFFIX, load
 from gridlake.contracts.model import AmbiguousTime, Column, Contract, ContractError, Contracts
@@ -295,14 +296,19 @@ class _Look:
             if name not in canonical:
                 yield self.problem(f"gridlake.map.{name}", f"a column of {contract.conforms_to} ({', '.join(canonical)})", name, "correct or drop it")
             else:
-                yield from self._map_entry(canonical[name], entry, own)
+                yield from self._map_entry(canonical[name], entry)
         if contract.sql is None:
             for name, column in canonical.items():
                 if column.required and name not in contract.mapping and name not in own:
                     remedy = "map it to {column: …}, {constant: …} or {sql: …}"
                     yield self.problem("gridlake.map", f"an entry for {name} ({column.title}), which {contract.conforms_to} requires", "none", remedy)
+        try:
+            staging.statement(contract, self.contracts)
+        except ContractError as error:
+            came = str(error).removeprefix(f"{contract.path}: ")
+            yield self.problem("gridlake.map", "a map that staging can write as SQL", came, "correct the entry")
 
-    def _map_entry(self, target: Column, entry: Mapping[str, Any], own: Mapping[str, Column]) -> Iterator[Problem]:
+    def _map_entry(self, target: Column, entry: Mapping[str, Any]) -> Iterator[Problem]:
         place = f"gridlake.map.{target.name}"
         said = [kind for kind in _EXCLUSIVE if kind in entry] if isinstance(entry, Mapping) else []
         if len(said) != 1:
@@ -311,20 +317,12 @@ class _Look:
         unknown = sorted(set(entry) - {*_EXCLUSIVE, "codes", "default"})
         if unknown:
             yield self.problem(place, "column, codes, default, constant or sql", ", ".join(unknown), "drop the rest")
-        if "column" in entry and entry["column"] not in own:
-            yield self.problem(place, f"one of this contract's columns ({', '.join(own)})", entry["column"], "correct the name")
-            return
         if target.code_list and target.code_list in self.vocabularies:
             codes = self.vocabularies[target.code_list].codes
             given = [*(entry.get("codes") or {}).values(), *(entry[k] for k in ("default", "constant") if entry.get(k) is not None)]
             for code in dict.fromkeys(str(g) for g in given):
                 if code not in codes:
                     yield self.problem(place, f"a code of {target.code_list}", code, "look the code up in the vocabulary")
-        sealed = "column" in entry and own[entry["column"]].is_sealed
-        if "column" in entry and sealed != target.is_sealed:
-            expected = f"a column of class {'L4' if target.is_sealed else 'L1 to L3'}"
-            came = f"{entry['column']} of class {own[entry['column']].classification}"
-            yield self.problem(place, expected, came, "class both alike: sealed values cannot be opened here")
 
     def examples(self) -> Iterator[Problem]:
         contract = self.contract

@@ -1,0 +1,291 @@
+"""The step `check`: holds the run's tables against their suites with Great Expectations, and keeps the results.
+
+The only module that imports Great Expectations, and only when a suite is run: the import takes seconds.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from gridlake import check_page, suites
+from gridlake.privacy import looks_sensitive
+from gridlake.runs import Run
+from gridlake.suites import Expected, Severity, Suite, SuiteError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+TABLE = "ops.check_result"
+SCHEMA = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("suite", pa.string()),
+        ("table_name", pa.string()),
+        ("expectation", pa.string()),
+        ("column_name", pa.string()),
+        ("severity", pa.string()),
+        ("success", pa.bool_()),
+        ("observed", pa.string()),
+        ("unexpected_count", pa.int64()),
+        ("checked_at", pa.timestamp("us", "UTC")),
+    ]
+)
+_ABOUT_THE_SCHEMA = frozenset({"ExpectNoColumnToMatch", "ExpectColumnValuesToBeOfType"})
+_DBT_STEPS = ("stage", "build", "mart")
+
+
+class PublicationStopped(Exception):
+    """A critical expectation is broken, or nobody has looked: nothing is published."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one expectation came out. `observed` is a count or a kind, never a value of a row."""
+
+    suite: str
+    suite_title: str
+    table: str
+    expectation: str
+    title: str
+    column: str | None
+    severity: Severity
+    success: bool
+    observed: str
+    unexpected_count: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as `check` returns it."""
+        return {
+            "suite": self.suite,
+            "table": self.table,
+            "expectation": self.expectation,
+            "title": self.title,
+            "column": self.column,
+            "severity": self.severity,
+            "observed": self.observed,
+            "unexpected_count": self.unexpected_count,
+        }
+
+
+def check(run: Run) -> dict[str, Any]:
+    """Every suite over the run's tables; results go to `ops.check_result` and `<home>/docs/checks/index.html`.
+
+    Gives `{"checks": {passed, failed, critical_failed}, "failures": [{suite, table, expectation, title, column, severity, observed,
+    unexpected_count}], "page": path}`. Does not raise on a broken expectation: `require_publishable` does.
+    """
+    wanted = _suites(run)
+    results = [*_from_dbt(run.steps), *_validated(run, wanted)]
+    checked_at = datetime.now(UTC)
+    _keep(run, results, checked_at)
+    page = run.settings.home.absolute() / "docs" / "checks" / "index.html"
+    check_page.write(page, run.run_id, checked_at, results)
+    failures = sorted((r for r in results if not r.success), key=lambda r: (r.severity, r.table, r.expectation, r.column or ""))
+    critical = sum(r.severity == "critical" for r in failures)
+    from_dbt = sum(run.steps.get(step, {}).get("tests", {}).get("passed", 0) for step in _DBT_STEPS)
+    # dbt's passed tests come as one line per step; each of them counts.
+    passed = sum(r.success for r in results if r.expectation != "dbt_tests") + from_dbt
+    return {
+        "checks": {"passed": passed, "failed": len(failures), "critical_failed": critical},
+        "failures": [r.as_json() for r in failures],
+        "page": str(page),
+    }
+
+
+def require_publishable(run: Run) -> None:
+    """Raise PublicationStopped unless `check` has found no broken critical expectation in this run."""
+    found = run.steps.get("check")
+    if found is None:
+        raise PublicationStopped(
+            f"run {run.run_id}: expected the step check before publish, it has not run; do: gridlake check --run-id {run.run_id}"
+        )
+    broken = [f for f in found["failures"] if f["severity"] == "critical"]
+    if not broken:
+        return
+    lines = [
+        f"  {f['table']}{'.' + f['column'] if f['column'] else ''}: expected {f['title']} ({f['expectation']}), came {f['observed']}" for f in broken
+    ]
+    raise PublicationStopped(
+        f"run {run.run_id}: {len(broken)} critical expectations are broken, the last snapshot stays current:\n"
+        + "\n".join(lines)
+        + f"\nSee {found['page']}; follow a record with `gridlake explain <entity> <key>`, correct the feed, model or contract, then run again."
+    )
+
+
+def _suites(run: Run) -> list[Suite]:
+    named = suites.checks(run.settings)
+    # A feed that has never landed has no table to guard; who is missing is said by the suites over the marts.
+    landed = [c for c in run.contracts.values() if f"bronze.{c.id}" in run.cut]
+    bronze = [s for c in landed for s in suites.of_contract(c, run.vocabularies, run.senders, named)]
+    manifest = run.settings.home.absolute() / "dbt" / "target" / "manifest.json"
+    library = suites.of_project(manifest, run.contracts, named)
+    return [*bronze, *library, *suites.by_hand(run.settings, named, run.tables.names())]
+
+
+def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:
+    for step in _DBT_STEPS:
+        tests = steps.get(step, {}).get("tests")
+        if tests is None:
+            continue
+        suite, title = f"dbt.{step}", f"dbt 测试（{step}）"
+        yield Result(suite, title, step, "dbt_tests", "dbt 测试通过", None, "critical", True, f"{tests['passed']} passed", 0)
+        for kind, severity in (("failures", "critical"), ("warnings", "warning")):
+            for test in tests.get(kind, ()):
+                rows = test.get("rows")
+                observed = "not evaluated" if rows is None else f"{rows:,} rows"
+                name, model = str(test["name"]), str(test["model"])
+                yield Result(suite, title, model, name, "dbt 测试", None, "critical" if severity == "critical" else "warning", False, observed, rows)
+
+
+def _validated(run: Run, wanted: list[Suite]) -> Iterator[Result]:
+    validation = _Validation(run.spark)
+    with run.progress.task("Great Expectations", total=len(wanted)) as task:
+        for suite in wanted:
+            yield from validation.results(suite)
+            task.advance()
+
+
+class _Validation:
+    """An ephemeral context of Great Expectations over the run's Spark session."""
+
+    def __init__(self, spark: SparkSession) -> None:
+        os.environ["GX_ANALYTICS_ENABLED"] = "False"
+        # It warns of what is meant here (no persistence, its own tables); what it finds comes back as results.
+        logging.getLogger("great_expectations").setLevel(logging.ERROR)
+        import great_expectations as gx
+        from great_expectations.data_context.types.base import ProgressBarsConfig
+
+        self._gx, self._spark = gx, spark
+        context = gx.get_context(mode="ephemeral")
+        context.variables.progress_bars = ProgressBarsConfig(globally=False)
+        asset = context.data_sources.add_spark("lake", persist=False).add_dataframe_asset("table")
+        self._batches = asset.add_batch_definition_whole_dataframe("rows")
+
+    def results(self, suite: Suite) -> Iterator[Result]:
+        """One result per expectation, all metrics of a suite in as few queries as its row conditions allow."""
+        made = [(_expectation(e, number), e) for number, e in enumerate(suite.expected)]
+        try:
+            batch = self._batches.get_batch({"dataframe": self._spark.sql(suite.query)})
+            asked = self._gx.ExpectationSuite(suite.name, expectations=[m for m, _ in made])
+            found = batch.validate(asked, result_format="BASIC")
+        except Exception as error:  # noqa: BLE001 - whatever the engine raises, a suite that cannot be read is a broken one
+            yield from (_unevaluated(suite, e, error) for e in suite.expected)
+            return
+        by_number = {r.expectation_config.meta["number"]: r for r in found.results}
+        for number, expected in enumerate(suite.expected):
+            yield _result(suite, expected, by_number[number])
+
+
+@cache
+def _classes() -> dict[str, Any]:
+    """Expectation classes by name; those over rows only count, as fetching the values that break them costs a query each and shows them."""
+    import great_expectations.expectations as gxe
+    from great_expectations.expectations.expectation import BatchExpectation
+
+    class Counting:
+        def get_validation_dependencies(self, *arguments: Any, **named: Any) -> Any:
+            wanted = super().get_validation_dependencies(*arguments, **named)  # type: ignore[misc]
+            wanted.remove_metric_configuration(f"{self.map_metric}.unexpected_values")  # type: ignore[attr-defined]
+            return wanted
+
+    class ExpectNoColumnToMatch(BatchExpectation):  # type: ignore[misc]
+        """No column of the table has a name that the pattern finds."""
+
+        regex: str
+        metric_dependencies = ("table.columns",)
+        success_keys = ("regex",)
+        args_keys = ("regex",)
+
+        def _validate(self, metrics: dict[str, Any], runtime_configuration: Any = None, execution_engine: Any = None) -> Any:
+            found = [c for c in metrics["table.columns"] if re.search(self._get_success_kwargs()["regex"], c)]
+            return {"success": not found, "result": {"observed_value": ", ".join(found)}}
+
+    over_rows = (
+        gxe.ExpectColumnValuesToNotBeNull,
+        gxe.ExpectColumnValuesToBeUnique,
+        gxe.ExpectColumnValuesToBeInSet,
+        gxe.ExpectColumnValuesToBeBetween,
+        gxe.ExpectColumnValuesToMatchRegex,
+        gxe.ExpectColumnValuesToNotMatchRegex,
+        gxe.ExpectColumnValueLengthsToBeBetween,
+        gxe.ExpectCompoundColumnsToBeUnique,
+    )
+    counting = {c.__name__: type(f"Counting{c.__name__}", (Counting, c), {"__module__": __name__}) for c in over_rows}
+    return {**counting, "ExpectNoColumnToMatch": ExpectNoColumnToMatch}
+
+
+def _expectation(expected: Expected, number: int) -> Any:
+    import great_expectations.expectations as gxe
+
+    made = _classes().get(expected.type) or getattr(gxe, expected.type, None)
+    if made is None:
+        raise SuiteError(f"{expected.type}: expected a class of great_expectations.expectations, there is none of that name; correct the suite")
+    condition: dict[str, Any] = {"row_condition": expected.where, "condition_parser": "spark"} if expected.where else {}
+    return made(**expected.kwargs, **condition, meta={"number": number})
+
+
+def _result(suite: Suite, expected: Expected, found: Any) -> Result:
+    raised = _raised(found.exception_info)
+    if raised:
+        return _unevaluated(suite, expected, raised)
+    counts = found.result or {}
+    unexpected = counts.get("unexpected_count")
+    if unexpected is not None:
+        return _finished(suite, expected, bool(found.success), f"{unexpected:,} of {counts.get('element_count') or 0:,} rows", unexpected)
+    value = counts.get("observed_value")
+    # A text may be a value of the data, unless it is what the table itself is like.
+    told = isinstance(value, (int, float)) or expected.type in _ABOUT_THE_SCHEMA
+    return _finished(suite, expected, bool(found.success), str(value) if told and value is not None else "", None)
+
+
+def _unevaluated(suite: Suite, expected: Expected, error: Exception | str) -> Result:
+    said = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+    return _finished(suite, expected, False, "not evaluated" if looks_sensitive(said) else f"not evaluated: {said}", None)
+
+
+def _finished(suite: Suite, expected: Expected, success: bool, observed: str, unexpected: int | None) -> Result:
+    return Result(
+        suite.name, suite.title, suite.table, expected.type, expected.title, expected.column_name, expected.severity, success, observed, unexpected
+    )
+
+
+def _raised(information: Any) -> str | None:
+    # One dict for the expectation, or one per metric id.
+    entries = [information] if "raised_exception" in (information or {}) else (information or {}).values()
+    messages = [str(e["exception_message"]) for e in entries if isinstance(e, dict) and e.get("raised_exception")]
+    return messages[0] if messages else None
+
+
+def _keep(run: Run, results: Iterable[Result], checked_at: datetime) -> None:
+    """Replace this run's rows in `ops.check_result`."""
+    rows = [
+        {
+            "run_id": run.run_id,
+            "suite": r.suite,
+            "table_name": r.table,
+            "expectation": r.expectation,
+            "column_name": r.column,
+            "severity": r.severity,
+            "success": r.success,
+            "observed": r.observed,
+            "unexpected_count": r.unexpected_count,
+            "checked_at": checked_at,
+        }
+        for r in results
+    ]
+    found = pa.Table.from_pylist(rows, SCHEMA)
+    run.tables.ensure(TABLE, SCHEMA)
+    if run.tables.read(TABLE, columns=["run_id"], where=ds.field("run_id") == run.run_id).num_rows:
+        others = run.tables.read(TABLE, where=ds.field("run_id") != run.run_id)
+        run.tables.overwrite(TABLE, pa.concat_tables([others.select(SCHEMA.names).cast(SCHEMA), found]))
+    else:
+        run.tables.append(TABLE, found)

@@ -1,0 +1,312 @@
+"""What the tables of a run must be like: suites derived from contracts and dbt YAML, and those written by hand.
+
+Says it in names and arguments of Great Expectations without importing it; `gridlake.quality` looks whether it holds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+
+from gridlake.contracts import Column, Contract, Contracts
+from gridlake.contracts.compile import AUDIT, SEALED, TOKEN, bronze_fields
+from gridlake.privacy import ID_NUMBER, MOBILE
+from gridlake.runs import RunError
+from gridlake.senders import Senders
+from gridlake.settings import Settings
+from gridlake.vocabularies import Vocabularies
+
+Severity = Literal["critical", "warning"]
+
+# Nobody outside sees these with ciphertexts or join tokens in them.
+_SHOWN_SCHEMAS = frozenset({"sharing", "mart"})
+_REF = re.compile(r"""(?:ref|source)\(\s*(?:['"][^'"]+['"]\s*,\s*)?['"]([^'"]+)['"]""")
+_SPARK_TYPES = {
+    "string": "StringType",
+    "int64": "LongType",
+    "double": "DoubleType",
+    "bool": "BooleanType",
+    "date32[day]": "DateType",
+    "timestamp[us, tz=UTC]": "TimestampType",
+}
+_UPSERTS = "_op = 'upsert'"
+
+
+class SuiteError(RunError):
+    """A suite or check file that cannot be understood."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One expectation: a class of Great Expectations with its arguments, over all rows or those of `where` (Spark SQL)."""
+
+    type: str
+    kwargs: Mapping[str, Any]
+    severity: Severity
+    title: str
+    where: str | None = None
+    column: str | None = None  # where it is about a column that only the suite's query has: the one people know
+
+    @property
+    def column_name(self) -> str | None:
+        """The column or columns it is about, as a person would name them."""
+        columns = self.kwargs.get("column_list")
+        return self.column or self.kwargs.get("column") or (", ".join(columns) if columns else None)
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What one table, or one query over tables, must be like."""
+
+    name: str
+    title: str
+    table: str
+    query: str
+    expected: tuple[Expected, ...]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A named expectation that suites use by name; `{column}` is filled in where it is used."""
+
+    name: str
+    title: str
+    type: str
+    severity: Severity
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    def on(self, column: str | None = None, *, where: str | None = None, **more: Any) -> Expected:
+        """The expectation on a column, or on the table."""
+        place = {"column": column} if column else {}
+        return Expected(self.type, {**place, **self.kwargs, **more}, self.severity, self.title, where)
+
+
+def checks(settings: Settings) -> dict[str, Check]:
+    """Every named check of `expectations/checks/*.yml`."""
+    found = {}
+    for path in sorted((settings.expectations / "checks").glob("*.yml")):
+        said = _document(path, {"title", "type", "severity", "kwargs"})
+        # Personal numbers are defined once, where free text is redacted.
+        kwargs = {name: _filled(value) for name, value in (said.get("kwargs") or {}).items()}
+        found[path.stem] = Check(path.stem, said["title"], said["type"], _severity(path, said["severity"]), kwargs)
+    return found
+
+
+def of_contract(contract: Contract, vocabularies: Vocabularies, senders: Senders, named: Mapping[str, Check]) -> list[Suite]:
+    """The suites of `bronze.<feed>`: its rows, and the order in which they arrived."""
+    table = f"bronze.{contract.id}"
+    rules = [r for r in contract.rules if not any(re.search(rf"\b{re.escape(c.name)}\b", r.predicate) for c in contract.sealed_columns)]
+    # A rule asks nothing of a delete, and a null neither breaks it (as in landing).
+    judged = "".join(f", case when {_UPSERTS} then ({r.predicate}) end as _rule_{r.name}" for r in rules)
+    expected = [
+        Expected("ExpectTableRowCountToBeBetween", {"min_value": 1}, "warning", "有数据"),
+        *(e for c in contract.columns for e in _of_column(c, vocabularies, named)),
+        *_of_audit(senders, named),
+        *(_true(f"_rule_{r.name}", r.name, "warning", r.description or r.name) for r in rules),
+    ]
+    if contract.sealed_columns:
+        expected.append(_without_columns([c.name for c in contract.sealed_columns], "没有四级敏感数据的明文列"))
+    rows = Suite(table, f"{contract.title}（{contract.id}）", table, f"select *{judged} from {table}", tuple(expected))
+    return [rows, _arrival(contract, table)]
+
+
+def of_project(manifest: Path, contracts: Contracts, named: Mapping[str, Check]) -> list[Suite]:
+    """A suite for each table that dbt built outside staging: the tests its YAML names, and that nothing sealed shows.
+
+    `manifest` is dbt's own reading of its YAML, `<home>/dbt/target/manifest.json`.
+    """
+    if not manifest.exists():
+        raise RunError(f"{manifest}: expected what dbt knows of its project, found none; run `gridlake build` and `gridlake mart` first")
+    project = json.loads(manifest.read_text(encoding="utf-8"))
+    models = {i: n for i, n in project["nodes"].items() if n["resource_type"] == "model" and n["schema"] != "staging"}
+    tables = {n["name"]: f"{n['schema']}.{n['alias']}" for n in project["nodes"].values() if n["resource_type"] == "model"}
+    tables |= {n["name"]: f"{n['schema']}.{n['identifier']}" for n in project.get("sources", {}).values()}
+    tests: dict[str, list[dict[str, Any]]] = {i: [] for i in models}
+    for node in project["nodes"].values():
+        if node["resource_type"] == "test" and node.get("attached_node") in tests and node["config"].get("enabled", True):
+            tests[node["attached_node"]].append(node)
+    return [_of_model(models[i], tests[i], tables, contracts, named) for i in sorted(models, key=lambda i: tables[models[i]["name"]])]
+
+
+def by_hand(settings: Settings, named: Mapping[str, Check], present: Iterable[str]) -> list[Suite]:
+    """The suites of `expectations/suites/*.yml` and `--contracts DIR/suites/*.yml` over tables that are there."""
+    folders = [settings.expectations / "suites", *([settings.contracts / "suites"] if settings.contracts else [])]
+    tables = frozenset(present)
+    suites = [_by_hand(path, named) for folder in folders for path in sorted(folder.glob("*.yml"))]
+    return [s for s in suites if s.table in tables]
+
+
+def _of_column(column: Column, vocabularies: Vocabularies, named: Mapping[str, Check]) -> Iterator[Expected]:
+    for bronze in bronze_fields(column):
+        kind = _SPARK_TYPES[str(bronze.type)]
+        yield Expected("ExpectColumnValuesToBeOfType", {"column": bronze.name, "type_": kind}, "warning", "类型与合约一致")
+    if column.is_sealed or column.redact:
+        yield named["sealed_value"].on(column.name + SEALED)
+    if column.required and not column.key_position:
+        place = column.name + SEALED if column.is_sealed else column.name
+        yield Expected("ExpectColumnValuesToNotBeNull", {"column": place}, "warning", "必填", _UPSERTS)
+    if column.is_sealed:
+        yield named["join_token"].on(column.name + TOKEN)
+        return
+    here = {"column": column.name}
+    if column.key_position:
+        yield Expected("ExpectColumnValuesToNotBeNull", here, "critical", "主键不为空")
+    if column.redact:
+        yield named["no_personal_number"].on(column.name)
+    if column.code_list and column.code_list in vocabularies:
+        codes = sorted(vocabularies[column.code_list].codes)
+        yield Expected("ExpectColumnValuesToBeInSet", {**here, "value_set": codes}, "warning", f"代码表 {column.code_list}")
+    if column.values:
+        yield Expected("ExpectColumnValuesToBeInSet", {**here, "value_set": list(column.values)}, "warning", "取值在列举之内")
+    if column.pattern:
+        yield Expected("ExpectColumnValuesToMatchRegex", {**here, "regex": rf"\A(?:{column.pattern})\z"}, "warning", "格式")
+    if column.minimum is not None or column.maximum is not None:
+        limits = {"min_value": column.minimum, "max_value": column.maximum}
+        yield Expected("ExpectColumnValuesToBeBetween", {**here, **limits}, "warning", "范围")
+    # A redacted text may have grown: `[姓名或地址]` is longer than most names.
+    if (column.min_length is not None or column.max_length is not None) and not column.redact:
+        lengths = {"min_value": column.min_length, "max_value": column.max_length}
+        yield Expected("ExpectColumnValueLengthsToBeBetween", {**here, **lengths}, "warning", "长度")
+
+
+def _of_audit(senders: Senders, named: Mapping[str, Check]) -> Iterator[Expected]:
+    for audit in AUDIT:
+        yield Expected("ExpectColumnValuesToNotBeNull", {"column": audit.name}, "critical", "留痕列不为空")
+    yield Expected("ExpectColumnValuesToBeUnique", {"column": "_source_position"}, "critical", "同一来源位置只落地一次")
+    yield Expected("ExpectColumnValuesToBeInSet", {"column": "_op", "value_set": ["upsert", "delete"]}, "critical", "操作为 upsert 或 delete")
+    yield named["payload_digest"].on("_payload_digest")
+    yield Expected("ExpectColumnValuesToBeInSet", {"column": "_sender_code", "value_set": sorted(senders)}, "warning", "报送单位已登记")
+
+
+def _arrival(contract: Contract, table: str) -> Suite:
+    # Rows of one delivery received later lie behind those received earlier; a few groups, however many rows.
+    query = f"""
+    select
+        _delivery_id,
+        lag(last_position) over (partition by _delivery_id order by _received_at) is null
+        or lag(last_position) over (partition by _delivery_id order by _received_at) < first_position as _in_order
+    from (
+        select _delivery_id, _received_at, min(_source_position) as first_position, max(_source_position) as last_position
+        from {table}
+        group by _delivery_id, _received_at
+    )
+    """
+    held = _true("_in_order", "_source_position", "warning", "同一批次内按接收次序排列")
+    return Suite(f"arrival.{contract.id}", f"{contract.title}（{contract.id}）到达次序", table, query, (held,))
+
+
+def _of_model(
+    model: dict[str, Any], tests: list[dict[str, Any]], tables: Mapping[str, str], contracts: Contracts, named: Mapping[str, Check]
+) -> Suite:
+    table = tables[model["name"]]
+    expected: list[Expected] = []
+    references: list[tuple[str, str, str]] = []
+    for test in sorted(tests, key=lambda t: str(t["unique_id"])):
+        expected += _of_test(test, tables, references)
+    expected.append(_without_columns(_never_plain(contracts), "没有四级敏感数据的明文列"))
+    if table.partition(".")[0] in _SHOWN_SCHEMAS:
+        expected.append(named["nothing_sealed"].on())
+    texts = {c.name for contract in contracts.values() for c in contract.columns if c.redact}
+    expected += [named["no_personal_number"].on(name) for name in model["columns"] if name in texts]
+    description = (model.get("description") or model["name"]).splitlines()[0]
+    return Suite(table, f"{description}（{table}）", table, _joined(table, references), tuple(expected))
+
+
+def _of_test(test: dict[str, Any], tables: Mapping[str, str], references: list[tuple[str, str, str]]) -> Iterator[Expected]:
+    metadata = test.get("test_metadata") or {}
+    given = metadata.get("kwargs") or {}
+    # dbt nests the arguments of a generic test under `arguments` in newer YAML.
+    given = {**given, **(given.get("arguments") or {})}
+    severity: Severity = "warning" if str(test["config"].get("severity", "error")).lower() == "warn" else "critical"
+    where, column = test["config"].get("where"), given.get("column_name")
+    match metadata.get("name"):
+        case "not_null":
+            yield Expected("ExpectColumnValuesToNotBeNull", {"column": column}, severity, "不为空", where)
+        case "unique":
+            yield Expected("ExpectColumnValuesToBeUnique", {"column": column}, severity, "不重复", where)
+        case "unique_together":
+            columns = list(given["columns"])
+            yield Expected("ExpectCompoundColumnsToBeUnique", {"column_list": columns}, severity, "组合不重复", where)
+        case "accepted_values":
+            yield Expected("ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(given["values"])}, severity, "取值在列举之内", where)
+        case "relationships":
+            named = _REF.search(str(given["to"]))
+            if named is None or named[1] not in tables:
+                raise SuiteError(
+                    f"dbt test {test['name']}: expected `to: ref('…')` to a model of the project, came {given['to']!r}; correct the YAML"
+                )
+            target = tables[named[1]]
+            references.append((str(column), target, str(given["field"])))
+            yield _true(f"_reference_{len(references) - 1}", str(column), severity, f"在 {target}.{given['field']} 中", where)
+
+
+def _joined(table: str, references: list[tuple[str, str, str]]) -> str:
+    if not references:
+        return f"select * from {table}"
+    found = "".join(f", case when t.{c} is not null then r{i}.k is not null end as _reference_{i}" for i, (c, _, _) in enumerate(references))
+    joins = "".join(f" left join (select distinct {f} as k from {to}) r{i} on t.{c} = r{i}.k" for i, (c, to, f) in enumerate(references))
+    return f"select t.*{found} from {table} t{joins}"
+
+
+def _never_plain(contracts: Contracts) -> list[str]:
+    """Names that are class L4 in one contract and in no other contract anything less."""
+    open_names = {c.name for contract in contracts.values() for c in contract.columns if not c.is_sealed}
+    return sorted({c.name for contract in contracts.values() for c in contract.sealed_columns} - open_names)
+
+
+def _without_columns(names: list[str], title: str) -> Expected:
+    pattern = "|".join(re.escape(n) for n in names)
+    return Expected("ExpectNoColumnToMatch", {"regex": rf"\A(?:{pattern})\Z"}, "critical", title)
+
+
+def _true(column: str, known_as: str, severity: Severity, title: str, where: str | None = None) -> Expected:
+    return Expected("ExpectColumnValuesToBeInSet", {"column": column, "value_set": [True]}, severity, title, where, known_as)
+
+
+def _by_hand(path: Path, named: Mapping[str, Check]) -> Suite:
+    said = _document(path, {"title", "table", "query", "expectations"})
+    expected = []
+    for number, item in enumerate(said["expectations"], 1):
+        if "check" in item:
+            if item["check"] not in named:
+                raise SuiteError(f"{path}: expectation {number}: no check {item['check']!r}; there are {', '.join(sorted(named))}")
+            expected.append(named[item["check"]].on(item.get("column"), where=item.get("where")))
+        else:
+            missing = {"type", "title", "severity"} - set(item)
+            if missing:
+                raise SuiteError(
+                    f"{path}: expectation {number}: expected check, or type, title and severity; {', '.join(sorted(missing))} is missing"
+                )
+            severity = _severity(path, item["severity"])
+            expected.append(Expected(item["type"], item.get("kwargs") or {}, severity, item["title"], item.get("where"), item.get("column")))
+    query = said.get("query") or f"select * from {said['table']}"
+    return Suite(f"set.{path.stem}", said["title"], said["table"], query, tuple(expected))
+
+
+def _document(path: Path, known: set[str]) -> dict[str, Any]:
+    said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    unknown = sorted(set(said) - known)
+    missing = sorted(known - {"query", "kwargs"} - set(said))
+    if unknown or missing:
+        raise SuiteError(
+            f"{path}: expected {', '.join(sorted(known))}; unknown: {', '.join(unknown) or 'none'}, missing: {', '.join(missing) or 'none'}"
+        )
+    return dict(said)
+
+
+def _severity(path: Path, given: str) -> Severity:
+    if given == "critical":
+        return "critical"
+    if given == "warning":
+        return "warning"
+    raise SuiteError(f"{path}: severity {given!r}: expected {' or '.join(get_args(Severity))}")
+
+
+def _filled(value: Any) -> Any:
+    return value.replace("{ID_NUMBER}", ID_NUMBER).replace("{MOBILE}", MOBILE) if isinstance(value, str) else value
