@@ -78,7 +78,7 @@ def detect(run: Run) -> dict[str, Any]:
     """Compute factors and findings of all models; gives rows per table and count, precision and recall per model."""
     models, factors = load_models(run.settings), load_factors(run.settings)
     used = {w.factor: factors[w.factor] for m in models.values() for w in m.factors}
-    _show_inputs(run)
+    show_inputs(run)
     tables: dict[str, int] = {}
     with run.progress.task("识别 detect", total=len(used) + len(models)) as task:
         for subject in SUBJECTS:
@@ -201,7 +201,7 @@ def _finding_id(model: Model) -> Column:
     return F.substring(F.sha2(F.concat_ws("|", F.lit(model.id), F.lit(model.subject), F.col("subject_id"), period), 256), 1, 32)
 
 
-def _show_inputs(run: Run) -> None:
+def show_inputs(run: Run) -> None:
     """The views that several factors read: `factors/inputs/<view>.sql`, and the datum of each feed."""
     for path in sorted((BUILT_IN / "factors" / "inputs").glob("*.sql")):
         run.spark.sql(path.read_text(encoding="utf-8")).createOrReplaceTempView(path.stem)

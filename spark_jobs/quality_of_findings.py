@@ -48,11 +48,11 @@ def measure(run: Run, models: list[str]) -> pa.Table:
     heaviest = (
         run.spark.table("finding.reason").groupBy("finding_id").agg(F.min(F.struct((-F.col("contribution")).alias("rank"), "factor")).alias("first"))
     )
-    any_kind = truth.select("model", "subject_id", F.lit(True).alias("is_planted")).distinct()
+    any_kind = truth.select("model", "subject_id", F.col("subject_id").alias("planted_id")).distinct()
     judged = (
         found.join(heaviest, "finding_id")
         .join(any_kind, ["model", "subject_id"], "left")
-        .select("model", F.col("first")["factor"].alias("kind"), F.coalesce("is_planted", F.lit(False)).alias("is_planted"))
+        .select("model", F.col("first")["factor"].alias("kind"), F.col("planted_id").isNotNull().alias("is_planted"))
     )
     recalled = truth.join(found, ["model", "subject_id"], "left").select(
         "model", "kind", "subject_id", F.col("finding_id").isNotNull().alias("is_found")

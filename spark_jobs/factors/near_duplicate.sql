@@ -1,21 +1,38 @@
 -- one row per event that repeats an earlier one; evidence is the earlier one
 with event as (
     select
-        e.event_id,
-        e.region_system,
-        e.region_code,
-        e.class_code,
-        e.grid_id,
-        e.longitude,
-        e.latitude,
-        unix_timestamp(e.reported_at) as reported_s
-    from business.event as e
-    where e.reported_at is not null
+        event_id,
+        region_system,
+        region_code,
+        class_code,
+        grid_id,
+        unix_timestamp(reported_at) as reported_s,
+        -- a spot of one metre
+        count(*) over (
+            partition by region_system, cast(round(longitude * 100000) as bigint), cast(round(latitude * 100000) as bigint)
+        ) as events_at_spot,
+        longitude,
+        latitude
+    from business.event
+    where reported_at is not null
+),
+
+located as (
+    select
+        event_id,
+        region_system,
+        region_code,
+        class_code,
+        grid_id,
+        reported_s,
+        case when events_at_spot <= :most_at_a_spot then longitude end as longitude,
+        case when events_at_spot <= :most_at_a_spot then latitude end as latitude
+    from event
 ),
 
 blocked as (
     select event_id, reported_s, concat('grid|', grid_id) as block
-    from event
+    from located
     where grid_id is not null
     union all
     -- 0.0005 degrees are about 50 m
@@ -25,11 +42,11 @@ blocked as (
         concat_ws(
             '|', 'place', region_system, class_code, cast(cast(round(longitude * 2000) as bigint) as string), cast(cast(round(latitude * 2000) as bigint) as string)
         ) as block
-    from event
+    from located
     where longitude is not null
     union all
     select event_id, reported_s, concat_ws('|', 'region', region_system, region_code, class_code) as block
-    from event
+    from located
     where grid_id is null and longitude is null
 ),
 
@@ -58,6 +75,11 @@ pair as (
     where later.reported_s - earlier.reported_s <= :days * 86400
 ),
 
+described as (
+    select event_id, regexp_replace(text, :again_phrases, '') as text, wording_count
+    from event_text
+),
+
 compared as (
     select
         pair.event_id,
@@ -71,10 +93,10 @@ compared as (
         ) as apart_m,
         x.class_code = y.class_code as is_same_class
     from pair
-    inner join event_text as a on pair.event_id = a.event_id
-    inner join event_text as b on pair.earlier_id = b.event_id
-    inner join event as x on pair.event_id = x.event_id
-    inner join event as y on pair.earlier_id = y.event_id
+    inner join described as a on pair.event_id = a.event_id
+    inner join described as b on pair.earlier_id = b.event_id
+    inner join located as x on pair.event_id = x.event_id
+    inner join located as y on pair.earlier_id = y.event_id
     where
         char_length(a.text) > 0
         and char_length(b.text) > 0

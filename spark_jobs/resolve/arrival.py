@@ -20,7 +20,7 @@ def history(run: Run, entity: str, columns: list[str]) -> DataFrame | None:
     """
     parts = []
     for contract in run.contracts.conforming(entity):
-        if not run.tables.exists(f"bronze.{contract.id}"):
+        if f"bronze.{contract.id}" not in run.cut:
             continue
         source = run.spark.table(f"staging.stg_{contract.id}" if contract.sql else f"bronze.{contract.id}")
         values = [F.col(name) if contract.sql else _canonical(contract, name) for name in columns]
