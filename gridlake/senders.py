@@ -68,8 +68,10 @@ def load_all(settings: Settings) -> Senders:
 
 def load(path: Path) -> Sender:
     """One sender from `<code>.yml`."""
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(document["regions"], str):
+            raise TypeError("regions is one text, not a list")
         return Sender(
             code=path.stem,
             name=document["name"],
@@ -78,5 +80,5 @@ def load(path: Path) -> Sender:
             regions=tuple(str(r) for r in document["regions"]),
             feeds={str(feed): SpecifierSet(str(versions)) for feed, versions in document["feeds"].items()},
         )
-    except (KeyError, TypeError, AttributeError, InvalidSpecifier) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, InvalidSpecifier) as error:
         raise SenderError(f"{path}: expected name, regions and feeds {{<source>.<feed>: '>=1,<2'}}; problem: {error!r}") from error

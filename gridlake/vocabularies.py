@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.csv as csv
+import pyarrow.compute as pc
+import pyarrow.csv as arrow_csv
 
 from gridlake.settings import Settings
 
@@ -89,14 +91,30 @@ def load_all(settings: Settings) -> Vocabularies:
 def load(path: Path) -> Vocabulary:
     """One CSV file in UTF-8 with a header; every column a string."""
     try:
-        header = path.read_text(encoding="utf-8-sig").splitlines()[0].split(",")
-        rows = csv.read_csv(
-            path, convert_options=csv.ConvertOptions(column_types={name: pa.string() for name in header}, strings_can_be_null=True, null_values=[""])
-        )
-    except (IndexError, UnicodeDecodeError, pa.ArrowInvalid) as error:
+        with path.open(encoding="utf-8-sig", newline="") as lines:
+            header = next(csv.reader(lines))
+        types = {name: pa.string() for name in header}
+        rows = arrow_csv.read_csv(path, convert_options=arrow_csv.ConvertOptions(column_types=types, strings_can_be_null=True, null_values=[""]))
+    except (StopIteration, UnicodeDecodeError, pa.ArrowInvalid) as error:
         raise VocabularyError(f"{path}: expected UTF-8 CSV with a header line: {error}") from error
     if path.stem.startswith(_REGIONS):
         missing = [c for c in REGION_COLUMNS if c not in rows.column_names]
         if missing:
             raise VocabularyError(f"{path}: a region vocabulary needs {', '.join(REGION_COLUMNS)}; it lacks {', '.join(missing)}")
+        try:
+            rows.column("region_level").cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise VocabularyError(f"{path}: region_level: expected 1 (province) to 7 (micro-grid): {error}") from error
+        _refuse_repeats(path, rows, "region_code", "region_system")
+    elif "code" in rows.column_names:
+        # A class whose limit changes has one row for each time it holds.
+        _refuse_repeats(path, rows, "code", "valid_from")
     return Vocabulary(path.stem, rows, path)
+
+
+def _refuse_repeats(path: Path, rows: pa.Table, code: str, beside: str) -> None:
+    key = [code, *([beside] if beside in rows.column_names else [])]
+    counted = rows.group_by(key).aggregate([([], "count_all")])
+    repeated = counted.filter(pc.greater(counted.column("count_all"), 1))
+    if repeated.num_rows:
+        raise VocabularyError(f"{path}: {code} {repeated.column(code)[0].as_py()} stands twice; keep one row")
