@@ -127,7 +127,7 @@ def _suites(run: Run) -> list[Suite]:
     landed = [c for c in run.contracts.values() if f"bronze.{c.id}" in run.cut]
     bronze = [s for c in landed for s in suites.of_contract(c, run.vocabularies, run.senders, named)]
     manifest = run.settings.home.absolute() / "dbt" / "target" / "manifest.json"
-    library = suites.of_project(manifest, run.contracts, named)
+    library = suites.of_project(manifest, run.contracts, run.vocabularies, named)
     return [*bronze, *library, *suites.by_hand(run.settings, named, run.tables.names())]
 
 

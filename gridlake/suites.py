@@ -116,7 +116,7 @@ def of_contract(contract: Contract, vocabularies: Vocabularies, senders: Senders
     return [rows, _arrival(contract, table)]
 
 
-def of_project(manifest: Path, contracts: Contracts, named: Mapping[str, Check]) -> list[Suite]:
+def of_project(manifest: Path, contracts: Contracts, vocabularies: Vocabularies, named: Mapping[str, Check]) -> list[Suite]:
     """A suite for each table that dbt built outside staging: the tests its YAML names, and that nothing sealed shows.
 
     `manifest` is dbt's own reading of its YAML, `<home>/dbt/target/manifest.json`.
@@ -131,7 +131,16 @@ def of_project(manifest: Path, contracts: Contracts, named: Mapping[str, Check])
     for node in project["nodes"].values():
         if node["resource_type"] == "test" and node.get("attached_node") in tests and node["config"].get("enabled", True):
             tests[node["attached_node"]].append(node)
-    return [_of_model(models[i], tests[i], tables, contracts, named) for i in sorted(models, key=lambda i: tables[models[i]["name"]])]
+    plain = _without_columns(_never_plain(contracts), "没有四级敏感数据的明文列")
+    texts = {c.name for contract in contracts.values() for c in contract.columns if c.redact}
+    suites = []
+    for identity in sorted(models, key=lambda i: tables[models[i]["name"]]):
+        model = models[identity]
+        more = [plain, *(named["no_personal_number"].on(name) for name in model["columns"] if name in texts)]
+        if model["schema"] in _SHOWN_SCHEMAS:
+            more.append(named["nothing_sealed"].on())
+        suites.append(_Model(model, tables, vocabularies).suite(sorted(tests[identity], key=lambda t: str(t["unique_id"])), more))
+    return suites
 
 
 def by_hand(settings: Settings, named: Mapping[str, Check], present: Iterable[str]) -> list[Suite]:
@@ -201,57 +210,68 @@ def _arrival(contract: Contract, table: str) -> Suite:
     return Suite(f"arrival.{contract.id}", f"{contract.title}（{contract.id}）到达次序", table, query, (held,))
 
 
-def _of_model(
-    model: dict[str, Any], tests: list[dict[str, Any]], tables: Mapping[str, str], contracts: Contracts, named: Mapping[str, Check]
-) -> Suite:
-    table = tables[model["name"]]
-    expected: list[Expected] = []
-    references: list[tuple[str, str, str]] = []
-    for test in sorted(tests, key=lambda t: str(t["unique_id"])):
-        expected += _of_test(test, tables, references)
-    expected.append(_without_columns(_never_plain(contracts), "没有四级敏感数据的明文列"))
-    if table.partition(".")[0] in _SHOWN_SCHEMAS:
-        expected.append(named["nothing_sealed"].on())
-    texts = {c.name for contract in contracts.values() for c in contract.columns if c.redact}
-    expected += [named["no_personal_number"].on(name) for name in model["columns"] if name in texts]
-    description = (model.get("description") or model["name"]).splitlines()[0]
-    return Suite(table, f"{description}（{table}）", table, _joined(table, references), tuple(expected))
+class _Model:
+    """The suite of one dbt model. References and conditions become boolean columns of its query, so that all is asked in one pass."""
 
+    def __init__(self, model: Mapping[str, Any], tables: Mapping[str, str], vocabularies: Vocabularies) -> None:
+        self.model, self.table = model, tables[model["name"]]
+        self._tables, self._vocabularies = tables, vocabularies
+        self._columns: list[str] = []
+        self._joins: list[str] = []
 
-def _of_test(test: dict[str, Any], tables: Mapping[str, str], references: list[tuple[str, str, str]]) -> Iterator[Expected]:
-    metadata = test.get("test_metadata") or {}
-    given = metadata.get("kwargs") or {}
-    # dbt nests the arguments of a generic test under `arguments` in newer YAML.
-    given = {**given, **(given.get("arguments") or {})}
-    severity: Severity = "warning" if str(test["config"].get("severity", "error")).lower() == "warn" else "critical"
-    where, column = test["config"].get("where"), given.get("column_name")
-    match metadata.get("name"):
-        case "not_null":
-            yield Expected("ExpectColumnValuesToNotBeNull", {"column": column}, severity, "不为空", where)
-        case "unique":
-            yield Expected("ExpectColumnValuesToBeUnique", {"column": column}, severity, "不重复", where)
-        case "unique_together":
-            columns = list(given["columns"])
-            yield Expected("ExpectCompoundColumnsToBeUnique", {"column_list": columns}, severity, "组合不重复", where)
-        case "accepted_values":
-            yield Expected("ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(given["values"])}, severity, "取值在列举之内", where)
-        case "relationships":
-            named = _REF.search(str(given["to"]))
-            if named is None or named[1] not in tables:
-                raise SuiteError(
-                    f"dbt test {test['name']}: expected `to: ref('…')` to a model of the project, came {given['to']!r}; correct the YAML"
+    def suite(self, tests: Iterable[Mapping[str, Any]], more: Iterable[Expected]) -> Suite:
+        """What its tests say, and more."""
+        expected = [e for test in tests for e in self._of_test(test)]
+        query = f"select t.*{''.join(self._columns)} from {self.table} as t{''.join(self._joins)}"
+        description = (self.model.get("description") or self.model["name"]).splitlines()[0]
+        return Suite(self.table, f"{description}（{self.table}）", self.table, query, (*expected, *more))
+
+    def _of_test(self, test: Mapping[str, Any]) -> Iterator[Expected]:
+        metadata = test.get("test_metadata") or {}
+        given = metadata.get("kwargs") or {}
+        severity: Severity = "warning" if str(test["config"].get("severity", "error")).lower() == "warn" else "critical"
+        where, column = test["config"].get("where"), str(given.get("column_name"))
+        match metadata.get("name"):
+            case "not_null":
+                yield Expected("ExpectColumnValuesToNotBeNull", {"column": column}, severity, "不为空", where)
+            case "unique":
+                yield Expected("ExpectColumnValuesToBeUnique", {"column": column}, severity, "不重复", where)
+            case "unique_together":
+                # GX wants two columns and more.
+                columns = list(given["columns"])
+                if len(columns) == 1:
+                    yield Expected("ExpectColumnValuesToBeUnique", {"column": columns[0]}, severity, "不重复", where)
+                else:
+                    yield Expected("ExpectCompoundColumnsToBeUnique", {"column_list": columns}, severity, "组合不重复", where)
+            case "accepted_values":
+                yield Expected(
+                    "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(given["values"])}, severity, "取值在列举之内", where
                 )
-            target = tables[named[1]]
-            references.append((str(column), target, str(given["field"])))
-            yield _true(f"_reference_{len(references) - 1}", str(column), severity, f"在 {target}.{given['field']} 中", where)
+            case "in_code_list":
+                codes = sorted(self._vocabularies[given["list_name"]].codes)
+                yield Expected("ExpectColumnValuesToBeInSet", {"column": column, "value_set": codes}, severity, f"代码表 {given['list_name']}", where)
+            case "relationships":
+                yield self._reference(test, [column], given["to"], [given["field"]], severity, where)
+            case "refers_to":
+                yield self._reference(test, given["columns"], given["to"], given["to_columns"], severity, where)
+            case "holds":
+                name = f"_holds_{len(self._columns)}"
+                self._columns.append(f", coalesce({given['condition']}, false) as {name}")
+                yield _true(name, str(test["name"]), severity, str(given["condition"]), where)
 
-
-def _joined(table: str, references: list[tuple[str, str, str]]) -> str:
-    if not references:
-        return f"select * from {table}"
-    found = "".join(f", case when t.{c} is not null then r{i}.k is not null end as _reference_{i}" for i, (c, _, _) in enumerate(references))
-    joins = "".join(f" left join (select distinct {f} as k from {to}) r{i} on t.{c} = r{i}.k" for i, (c, to, f) in enumerate(references))
-    return f"select t.*{found} from {table} t{joins}"
+    def _reference(
+        self, test: Mapping[str, Any], columns: list[str], to: str, to_columns: list[str], severity: Severity, where: str | None
+    ) -> Expected:
+        named = _REF.search(to)
+        if named is None or named[1] not in self._tables:
+            raise SuiteError(f"dbt test {test['name']}: expected `to: ref('…')` to a model of the project, came {to!r}; correct the YAML")
+        target, number = self._tables[named[1]], len(self._columns)
+        keys = ", ".join(f"{there} as k{i}" for i, there in enumerate(to_columns))
+        met = " and ".join(f"t.{here} = r{number}.k{i}" for i, here in enumerate(columns))
+        given = " and ".join(f"t.{here} is not null" for here in columns)
+        self._joins.append(f" left join (select distinct {keys} from {target}) as r{number} on {met}")
+        self._columns.append(f", case when {given} then r{number}.k0 is not null end as _reference_{number}")
+        return _true(f"_reference_{number}", ", ".join(columns), severity, f"在 {target}（{', '.join(to_columns)}）中", where)
 
 
 def _never_plain(contracts: Contracts) -> list[str]:

@@ -292,24 +292,27 @@ class _Look:
             return
         canonical = {c.name: c for c in self.contracts.defining(contract.conforms_to).columns}
         own = {c.name: c for c in contract.columns}
-        for name, entry in contract.mapping.items():
-            if name not in canonical:
-                yield self.problem(f"gridlake.map.{name}", f"a column of {contract.conforms_to} ({', '.join(canonical)})", name, "correct or drop it")
-            else:
-                yield from self._map_entry(canonical[name], entry)
+        entries = [p for name, entry in contract.mapping.items() for p in self._map_entry(name, canonical.get(name), entry, own)]
+        yield from entries
         if contract.sql is None:
             for name, column in canonical.items():
                 if column.required and name not in contract.mapping and name not in own:
                     remedy = "map it to {column: …}, {constant: …} or {sql: …}"
                     yield self.problem("gridlake.map", f"an entry for {name} ({column.title}), which {contract.conforms_to} requires", "none", remedy)
+        if entries:
+            return
         try:
             staging.statement(contract, self.contracts)
         except ContractError as error:
             came = str(error).removeprefix(f"{contract.path}: ")
             yield self.problem("gridlake.map", "a map that staging can write as SQL", came, "correct the entry")
 
-    def _map_entry(self, target: Column, entry: Mapping[str, Any]) -> Iterator[Problem]:
-        place = f"gridlake.map.{target.name}"
+    def _map_entry(self, name: str, target: Column | None, entry: Mapping[str, Any], own: Mapping[str, Column]) -> Iterator[Problem]:
+        place = f"gridlake.map.{name}"
+        if target is None:
+            canonical = ", ".join(c.name for c in self.contracts.defining(self.contract.conforms_to or "").columns)
+            yield self.problem(place, f"a column of {self.contract.conforms_to} ({canonical})", name, "correct or drop it")
+            return
         said = [kind for kind in _EXCLUSIVE if kind in entry] if isinstance(entry, Mapping) else []
         if len(said) != 1:
             yield self.problem(place, "exactly one of column, constant, sql", json.dumps(entry, ensure_ascii=False, default=str), "keep one")
@@ -323,6 +326,12 @@ class _Look:
             for code in dict.fromkeys(str(g) for g in given):
                 if code not in codes:
                     yield self.problem(place, f"a code of {target.code_list}", code, "look the code up in the vocabulary")
+        source = own.get(str(entry.get("column")))
+        if source is not None and source.values and target.required and "codes" in entry and entry.get("default") is None:
+            unmapped = [str(v) for v in source.values if str(v) not in {str(c) for c in entry["codes"]}]
+            if unmapped:
+                remedy = f"map it or give a default: {target.name} is required"
+                yield self.problem(place, f"a code for every value of {source.name}", ", ".join(unmapped), remedy)
 
     def examples(self) -> Iterator[Problem]:
         contract = self.contract
