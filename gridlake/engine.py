@@ -6,6 +6,7 @@ Nothing else in the code knows which of the two it is.
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ EMBEDDED = "embedded"
 # Schemas whose tables go on growing while a run reads them: seen through a view at the cut's version.
 _MOVING = {"bronze": "landed", "quarantine": "landed_quarantine", "ops": "landed_ops"}
 _MODEL_SCHEMAS = ("staging", "resolved", "theme", "item", "business", "sharing", "factor", "finding", "evaluation", "mart")
+# Sail 0.7.2 percent-encodes any other character twice and writes beside the folder that it was given.
+_WRITABLE_PATH = re.compile(r"[A-Za-z0-9/_.:;,+=@()&!$-]*")
 
 
 class EngineError(Exception):
@@ -32,6 +35,11 @@ class Engine:
         self._server: object | None = None
         session = f"session_id={uuid.uuid4()};user_id=gridlake"
         if kind == EMBEDDED:
+            if not _WRITABLE_PATH.fullmatch(str(tables.root)):
+                raise EngineError(
+                    f"{tables.root}: the embedded engine needs a path of letters, digits and / . _ - + without blanks, Chinese or quotes; "
+                    "give such a folder by --home"
+                )
             # Sail logs through env_logger; its INFO lines are for its developers.
             os.environ.setdefault("RUST_LOG", "error")
             from pysail.spark import SparkConnectServer
