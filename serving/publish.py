@@ -117,7 +117,8 @@ def _stopped(message: str) -> Exception:
 
 def _write_marts(run: Run, marts: list[str], path: Path) -> tuple[dict[str, str], dict[str, RegionSystem]]:
     digests: dict[str, str] = {}
-    with duckdb.connect(str(path), config={"TimeZone": "UTC"}) as database:
+    with duckdb.connect(str(path)) as database:
+        database.execute("set TimeZone = 'UTC'")
         database.execute("create schema mart")
         with run.progress.task("发布 marts", total=len(marts)) as task:
             for name in marts:

@@ -45,13 +45,9 @@ def path(snapshot: Snapshot, region: Row) -> list[Row]:
     """From the root down to the region itself."""
     return snapshot.rows(
         """
-        with recursive up as (
-            select *, 0 as distance from mart.region where region_system = $system and region_code = $code
-            union all
-            select r.*, up.distance + 1 from mart.region as r, up
-            where r.region_system = up.region_system and r.region_code = up.parent_code and up.distance < 10
-        )
-        select * exclude (distance) from up order by distance desc
+        select r.* from mart.region_closure as c
+        join mart.region as r on r.region_system = c.region_system and r.region_code = c.ancestor_code
+        where c.region_system = $system and c.region_code = $code order by c.distance desc
         """,
         {"system": region["region_system"], "code": region["region_code"]},
     )

@@ -76,9 +76,10 @@ class Snapshot:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.manifest = Manifest.read(folder / MANIFEST)
-        self._connection = duckdb.connect(
-            str(folder / MARTS), read_only=True, config={"enable_external_access": "false", "TimeZone": "UTC", "lock_configuration": "true"}
-        )
+        self._connection = duckdb.connect(str(folder / MARTS), read_only=True)
+        # Only now: ICU, which knows time zones, is not there yet while the database is opened.
+        for setting in ("global TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
+            self._connection.execute(f"set {setting}")
 
     @property
     def id(self) -> str:

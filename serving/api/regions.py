@@ -98,16 +98,17 @@ def read_roots(snapshot: Reading) -> Roots:
     return Roots.model_validate({**stamped(snapshot), "regions": regions.roots(snapshot)})
 
 
-@router.get("/regions/{code}", summary="One region with its way up and down", responses=answered("The region, its path and its children."))
+# Codes of foreign systems hold slashes (BTDT/Back Bay), so a code is a path; the longer route stands first.
+@router.get("/regions/{code:path}/children", summary="The regions directly below", responses=answered("The children with their numbers."))
+def read_children(snapshot: Reading, code: RegionCode, system: SystemName = None) -> RegionChildren:
+    """The numbers of the regions directly below one."""
+    region = known_region(snapshot, code, system)
+    return RegionChildren.model_validate({**stamped(snapshot), "region": region, "children": regions.children(snapshot, region)})
+
+
+@router.get("/regions/{code:path}", summary="One region with its way up and down", responses=answered("The region, its path and its children."))
 def read_region(snapshot: Reading, code: RegionCode, system: SystemName = None) -> RegionOverview:
     """A region's numbers, its path from the root, and the numbers of the regions directly below it."""
     region = known_region(snapshot, code, system)
     found = {"region": region, "path": regions.path(snapshot, region), "children": regions.children(snapshot, region)}
     return RegionOverview.model_validate({**stamped(snapshot), **found})
-
-
-@router.get("/regions/{code}/children", summary="The regions directly below", responses=answered("The children with their numbers."))
-def read_children(snapshot: Reading, code: RegionCode, system: SystemName = None) -> RegionChildren:
-    """The numbers of the regions directly below one."""
-    region = known_region(snapshot, code, system)
-    return RegionChildren.model_validate({**stamped(snapshot), "region": region, "children": regions.children(snapshot, region)})

@@ -1,0 +1,72 @@
+"""Numbers as an official report writes them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+NONE = "—"
+_FULL_WIDTH = re.compile(r"\s*([，。；：、（）])\s*")
+
+
+def sentence(text: str) -> str:
+    """One line; folded lines of a YAML file leave spaces that Chinese punctuation does not take."""
+    return _FULL_WIDTH.sub(r"\1", " ".join(text.split()))
+
+
+def number(value: float | None, decimals: int = 0) -> str:
+    """1,234 or 1,234.5; a dash where there is none."""
+    return NONE if value is None else f"{value:,.{decimals}f}"
+
+
+def pct(value: float | None, decimals: int = 1) -> str:
+    """12.3%; a dash where there is none."""
+    return NONE if value is None else f"{value:.{decimals}f}%"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A number against the one of the week before."""
+
+    value: float | None
+    previous: float | None
+    unit: str = ""
+    decimals: int = 0
+    in_points: bool = False
+
+    @property
+    def in_table(self) -> str:
+        """+35（+5.3%）, -1.2 个百分点, 持平."""
+        if self.value is None or self.previous is None:
+            return "无可比数"
+        difference = self._difference
+        if difference == 0:
+            return "持平"
+        if self.in_points:
+            return f"{difference:+.{self.decimals}f} 个百分点"
+        share = f"（{100 * difference / self.previous:+.1f}%）" if self.previous else "（上周为零）"
+        return f"{difference:+,.{self.decimals}f}{share}"
+
+    @property
+    def in_sentence(self) -> str:
+        """After 较上周: 增加 35 件（5.3%）, 下降 1.2 个百分点, 持平."""
+        if self.value is None or self.previous is None:
+            return "无可比数"
+        difference = self._difference
+        if difference == 0:
+            return "持平"
+        if self.in_points:
+            return f"{'上升' if difference > 0 else '下降'} {abs(difference):.{self.decimals}f} 个百分点"
+        share = f"（{abs(100 * difference / self.previous):.1f}%）" if self.previous else "（上周为零）"
+        return f"{'增加' if difference > 0 else '减少'} {abs(difference):,.{self.decimals}f} {self.unit}{share}"
+
+    @property
+    def _difference(self) -> float:
+        assert self.value is not None
+        assert self.previous is not None
+        return round(self.value - self.previous, self.decimals)
+
+
+def compared(value: int, previous: int) -> str:
+    """The change of a count in a table of places or classes."""
+    return Comparison(value, previous).in_table
