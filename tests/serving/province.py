@@ -55,7 +55,8 @@ from range(60) as r(i)
 _DERIVED = {
     "region_closure": """
         with recursive up as (
-            select region_system, region_code as ancestor_code, region_level as ancestor_level, region_code, region_level, 0::bigint as distance from region
+            select region_system, region_code as ancestor_code, region_level as ancestor_level, region_code, region_level, 0::bigint as distance
+            from region
             union all
             select up.region_system, p.parent_code, a.region_level, up.region_code, up.region_level, up.distance + 1
             from up join region as p on p.region_system = up.region_system and p.region_code = up.ancestor_code
@@ -66,8 +67,8 @@ _DERIVED = {
     "region_overview": """
         with counted as (
             select c.region_system, c.ancestor_code as region_code, sum(event_count)::bigint as event_count,
-                   coalesce(sum(event_count) filter (business_date between date '2026-02-24' and date '2026-03-02'), 0)::bigint as event_count_7d,
-                   coalesce(sum(event_count) filter (business_date between date '2026-02-17' and date '2026-02-23'), 0)::bigint as event_count_previous_7d,
+                   sum(event_count) filter (business_date between date '2026-02-24' and date '2026-03-02')::bigint as event_count_7d,
+                   sum(event_count) filter (business_date between date '2026-02-17' and date '2026-02-23')::bigint as event_count_previous_7d,
                    (sum(event_count) - sum(closed_count))::bigint as open_count, sum(overdue_count)::bigint as overdue_count,
                    sum(invalid_count)::bigint as invalid_count, round(100.0 * sum(closed_count) / sum(event_count), 2)::double as closed_pct
             from event_daily as e join region_closure as c using (region_system, region_code) group by all
@@ -84,7 +85,8 @@ _DERIVED = {
                member_count, 5.4::double as member_per_grid from region_overview
     """,
     "feed_quality": """
-        select 'city_platform__event' as feed, sender_code, business_date, sum(event_count)::bigint + 3 as received, sum(event_count)::bigint as accepted,
+        select 'city_platform__event' as feed, sender_code, business_date,
+               sum(event_count)::bigint + 3 as received, sum(event_count)::bigint as accepted,
                2::bigint as refused, 1::bigint as duplicate, 0::bigint as waiting, round(200.0 / (sum(event_count) + 3), 2)::double as refused_pct,
                max(business_date)::timestamptz + interval 20 hours as last_received_at
         from event_daily where region_system = 'cn' group by all
@@ -102,12 +104,14 @@ _DERIVED = {
                e.sender_code || '-E' || i as subject_id, e.sender_code, e.region_system, e.region_code, null::varchar as grid_id, e.business_date,
                round(0.6 + (i % 5) * 0.05, 6)::double as score, 0.6::double as threshold, '描述只说没有发现问题' as reason_zh,
                'only says that nothing was found' as reason_en
-        from (select *, row_number() over (order by business_date, region_code, class_code, level_code, event_count) as i from event_daily where invalid_count > 0 and region_system = 'cn') as e where i <= 700
+        from (select *, row_number() over (order by business_date, region_code, class_code, level_code, event_count) as i
+              from event_daily where invalid_count > 0 and region_system = 'cn') as e
     """,
     "finding_reason": """
-        select finding_id, model, unnest(['nil_report', 'burst']) as factor, unnest([0.7, 0.15])::double as weight, unnest([0.75, 0.5])::double as value,
+        select finding_id, model, unnest(['nil_report', 'burst']) as factor, unnest([0.7, 0.15])::double as weight,
+               unnest([0.75, 0.5])::double as value,
                unnest([score - 0.075, 0.075])::double as contribution,
-               unnest(['描述只说没有发现问题（“未发现”一类说法 ' || (1 + length(subject_id) % 3) || ' 处）', '同一人 10 分钟内上报至少 5 件']) as reason_zh,
+               unnest(['描述只说没有发现问题（说法 ' || (1 + length(subject_id) % 3) || ' 处）', '同一人 10 分钟内上报至少 5 件']) as reason_zh,
                unnest(['only says that nothing was found', 'a burst of reports']) as reason_en
         from finding
     """,
@@ -134,9 +138,8 @@ def marts(regions: pa.Table | None = None) -> dict[str, pa.Table]:
     database = duckdb.connect()
     database.execute("set TimeZone = 'UTC'")
     database.register("given", declared.regions if regions is None else regions)
-    database.execute(
-        "create table region as select region_system, region_code, region_name, region_level::bigint as region_level, parent_code from given"
-    )
+    columns = "region_system, region_code, region_name, region_level::bigint as region_level, parent_code"
+    database.execute(f"create table region as select {columns} from given")
     database.executemany("insert into region values (?, ?, ?, ?, ?)", _TOWN)
     database.register("event_class_list", declared["event_class"].rows)
     database.execute("create table event_class as select * from event_class_list")
