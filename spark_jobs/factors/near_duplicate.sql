@@ -5,6 +5,7 @@ with event as (
         region_system,
         region_code,
         class_code,
+        channel_code,
         grid_id,
         unix_timestamp(reported_at) as reported_s,
         -- a spot of one metre
@@ -23,6 +24,7 @@ located as (
         region_system,
         region_code,
         class_code,
+        channel_code,
         grid_id,
         reported_s,
         case when events_at_spot <= :most_at_a_spot then longitude end as longitude,
@@ -75,33 +77,59 @@ pair as (
     where later.reported_s - earlier.reported_s <= :days * 86400
 ),
 
+-- two rows per pair, so that what is known of events is looked up once for both
+side as (
+    select event_id, earlier_id, seconds, explode(array(event_id, earlier_id)) as described_id
+    from pair
+),
+
+known as (
+    select
+        e.event_id,
+        e.class_code,
+        e.channel_code,
+        e.longitude,
+        e.latitude,
+        t.wording_count,
+        regexp_replace(t.text, :again_phrases, '') as text
+    from located as e
+    inner join event_text as t on e.event_id = t.event_id
+),
+
 described as (
-    select event_id, regexp_replace(text, :again_phrases, '') as text, wording_count
-    from event_text
+    select
+        s.event_id,
+        s.earlier_id,
+        s.seconds,
+        max(k.wording_count) as wording_count,
+        min(k.class_code) = max(k.class_code) as is_same_class,
+        count(case when k.channel_code = :own_work_channel then 1 end) = 2 as is_own_work,
+        -- plane distance in metres, good to a per mille within a town; null where one of the two has no place
+        case when count(k.longitude) = 2 then
+            111320.0d * sqrt(
+                power((max(k.longitude) - min(k.longitude)) * cos(radians(max(k.latitude))), 2.0d) + power(max(k.latitude) - min(k.latitude), 2.0d)
+            )
+        end as apart_m,
+        max(case when s.described_id = s.event_id then k.text end) as later_text,
+        max(case when s.described_id = s.earlier_id then k.text end) as earlier_text
+    from side as s
+    inner join known as k on s.described_id = k.event_id
+    group by s.event_id, s.earlier_id, s.seconds
 ),
 
 compared as (
     select
-        pair.event_id,
-        pair.earlier_id,
-        pair.seconds,
-        1.0d - cast(levenshtein(a.text, b.text) as double) / greatest(char_length(a.text), char_length(b.text)) as similarity,
-        greatest(a.wording_count, b.wording_count) as wording_count,
-        -- plane distance in metres; good to a per mille within a town
-        111320.0d * sqrt(
-            power((x.longitude - y.longitude) * cos(radians(x.latitude)), 2.0d) + power(x.latitude - y.latitude, 2.0d)
-        ) as apart_m,
-        x.class_code = y.class_code as is_same_class
-    from pair
-    inner join described as a on pair.event_id = a.event_id
-    inner join described as b on pair.earlier_id = b.event_id
-    inner join located as x on pair.event_id = x.event_id
-    inner join located as y on pair.earlier_id = y.event_id
+        event_id,
+        earlier_id,
+        seconds,
+        1.0d - cast(levenshtein(later_text, earlier_text) as double) / greatest(char_length(later_text), char_length(earlier_text)) as similarity
+    from described
     where
-        char_length(a.text) > 0
-        and char_length(b.text) > 0
+        char_length(later_text) > 0
+        and char_length(earlier_text) > 0
+        and (wording_count <= :common_wording or (is_same_class and not is_own_work and coalesce(apart_m <= :same_place_m, false)))
         -- the difference in length alone bounds the similarity
-        and abs(char_length(a.text) - char_length(b.text)) <= (1.0d - :similarity) * greatest(char_length(a.text), char_length(b.text))
+        and abs(char_length(later_text) - char_length(earlier_text)) <= (1.0d - :similarity) * greatest(char_length(later_text), char_length(earlier_text))
 ),
 
 ranked as (
@@ -112,9 +140,7 @@ ranked as (
         similarity,
         row_number() over (partition by event_id order by similarity desc, seconds, earlier_id) as rank
     from compared
-    where
-        similarity >= :similarity
-        and (wording_count <= :common_wording or (is_same_class and coalesce(apart_m <= :same_place_m, false)))
+    where similarity >= :similarity
 )
 
 select

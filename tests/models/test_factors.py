@@ -133,6 +133,14 @@ def test_a_wording_that_many_share_needs_the_same_spot(signals_of: Signals) -> N
     assert found["b-again"]["evidence_id"] == "b-10"
 
 
+def test_an_office_that_enters_its_own_work_twice_repeats_nothing(signals_of: Signals) -> None:
+    words = {"description": "Pothole Repair (Internal)", "longitude": -71.1, "latitude": 42.3, "channel_code": "department"}
+    crowd = [event(f"b-{i:02}", **{**words, "longitude": -71.0 + i * 0.01}, reported_at=NOON - MINUTE) for i in range(30)]
+    entered = [event("b-first", **words), event("b-second", **words, reported_at=NOON + MINUTE)]
+    called = event("b-called", **{**words, "channel_code": "hotline"}, reported_at=NOON + 2 * MINUTE)
+    assert sorted(signals_of("near_duplicate", [*crowd, *entered, called])) == ["b-called"]
+
+
 def test_a_spot_where_everything_is_put_is_no_place(signals_of: Signals) -> None:
     # Where the source does not know the place it puts the town hall.
     words = {"description": "Pothole", "longitude": -71.0578, "latitude": 42.3603, "region_system": "us-boston", "region_code": "PWDx"}
