@@ -34,12 +34,12 @@ box.oninput=only.onchange=show;
 """
 
 
-def write(path: Path, run_id: str, checked_at: datetime, results: Sequence[Result]) -> None:
-    """Write the page of one run."""
-    write_file(path, render(run_id, checked_at, results).encode())
+def write(path: Path, run_id: str, checked_at: datetime, results: Sequence[Result], passed: int) -> None:
+    """Write the page of one run; `passed` counts every test of dbt, of which the results have one line a step."""
+    write_file(path, render(run_id, checked_at, results, passed).encode())
 
 
-def render(run_id: str, checked_at: datetime, results: Sequence[Result]) -> str:
+def render(run_id: str, checked_at: datetime, results: Sequence[Result], passed: int) -> str:
     """The page's HTML."""
     failed = [r for r in results if not r.success]
     critical = [r for r in failed if r.severity == "critical"]
@@ -53,7 +53,7 @@ def render(run_id: str, checked_at: datetime, results: Sequence[Result]) -> str:
 <html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>数据质量校验</title><style>{_STYLE}</style></head><body><h1>数据质量校验</h1>
 <p>运行 <code>{html.escape(run_id)}</code>，校验时间 {checked_at:%Y-%m-%d %H:%M:%S} UTC</p>{verdict}
-<div class="sum"><div>通过<b class="good">{len(results) - len(failed):,}</b></div><div>关键未通过<b class="bad">{len(critical):,}</b></div>
+<div class="sum"><div>通过<b class="good">{passed:,}</b></div><div>关键未通过<b class="bad">{len(critical):,}</b></div>
 <div>提醒<b class="warn">{len(failed) - len(critical):,}</b></div><div>校验集<b>{len(suites):,}</b></div></div>
 <p><input type="search" id="q" placeholder="按表、字段、校验或结果查找"><label><input type="checkbox" id="only"> 只看未通过</label></p>
 {"".join(_section(rows) for rows in ordered)}
@@ -82,9 +82,15 @@ def _row(result: Result) -> str:
         f"<code>{html.escape(result.column)}</code>" if result.column else "",
         html.escape(result.title),
         f"<code>{html.escape(result.expectation)}</code>",
-        html.escape(result.observed),
+        _observed(result),
     )
     return f"<tr{kind}>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>"
+
+
+def _observed(result: Result) -> str:
+    if result.row_count is None or result.unexpected_count is None:
+        return html.escape(result.observed)
+    return f"{result.row_count:,} 行，{result.unexpected_count:,} 行不符"
 
 
 def _rank(result: Result) -> int:

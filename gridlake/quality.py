@@ -62,6 +62,8 @@ class Result:
     success: bool
     observed: str
     unexpected_count: int | None
+    row_count: int | None = None
+    test: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The result as `check` returns it."""
@@ -83,17 +85,19 @@ def check(run: Run) -> dict[str, Any]:
     Gives `{"checks": {passed, failed, critical_failed}, "failures": [{suite, table, expectation, title, column, severity, observed,
     unexpected_count}], "page": path}`. Does not raise on a broken expectation: `require_publishable` does.
     """
-    wanted = _suites(run)
-    results = [*_from_dbt(run.steps), *_validated(run, wanted)]
-    checked_at = datetime.now(UTC)
-    _keep(run, results, checked_at)
-    page = run.settings.home.absolute() / "docs" / "checks" / "index.html"
-    check_page.write(page, run.run_id, checked_at, results)
-    failures = sorted((r for r in results if not r.success), key=lambda r: (r.severity, r.table, r.expectation, r.column or ""))
-    critical = sum(r.severity == "critical" for r in failures)
+    validated = list(_validated(run, _suites(run)))
+    # A test that fails in dbt and here is one failure; one that fails only in dbt stays one too.
+    broken = frozenset(r.test for r in validated if r.test and not r.success)
+    results = [*(r for r in _from_dbt(run.steps) if r.test not in broken), *validated]
     from_dbt = sum(run.steps.get(step, {}).get("tests", {}).get("passed", 0) for step in _DBT_STEPS)
     # dbt's passed tests come as one line per step; each of them counts.
     passed = sum(r.success for r in results if r.expectation != "dbt_tests") + from_dbt
+    checked_at = datetime.now(UTC)
+    _keep(run, results, checked_at)
+    page = run.settings.home.absolute() / "docs" / "checks" / "index.html"
+    check_page.write(page, run.run_id, checked_at, results, passed)
+    failures = sorted((r for r in results if not r.success), key=lambda r: (r.severity, r.table, r.expectation, r.column or ""))
+    critical = sum(r.severity == "critical" for r in failures)
     return {
         "checks": {"passed": passed, "failed": len(failures), "critical_failed": critical},
         "failures": [r.as_json() for r in failures],
@@ -138,12 +142,14 @@ def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:
             continue
         suite, title = f"dbt.{step}", f"dbt 测试（{step}）"
         yield Result(suite, title, step, "dbt_tests", "dbt 测试通过", None, "critical", True, f"{tests['passed']} passed", 0)
-        for kind, severity in (("failures", "critical"), ("warnings", "warning")):
+        for kind in ("failures", "warnings"):
             for test in tests.get(kind, ()):
                 rows = test.get("rows")
                 observed = "not evaluated" if rows is None else f"{rows:,} rows"
                 name, model = str(test["name"]), str(test["model"])
-                yield Result(suite, title, model, name, "dbt 测试", None, "critical" if severity == "critical" else "warning", False, observed, rows)
+                yield Result(
+                    suite, title, model, name, "dbt 测试", None, "critical" if kind == "failures" else "warning", False, observed, rows, name
+                )
 
 
 def _validated(run: Run, wanted: list[Suite]) -> Iterator[Result]:
@@ -159,8 +165,10 @@ class _Validation:
 
     def __init__(self, spark: SparkSession) -> None:
         os.environ["GX_ANALYTICS_ENABLED"] = "False"
-        # It warns of what is meant here (no persistence, its own tables); what it finds comes back as results.
-        logging.getLogger("great_expectations").setLevel(logging.ERROR)
+        # What it finds comes back as results; what it logs (one of its loggers insists on INFO) is for its developers.
+        logger = logging.getLogger("great_expectations")
+        logger.propagate = False
+        logger.addHandler(logging.NullHandler())
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -240,7 +248,8 @@ def _result(suite: Suite, expected: Expected, found: Any) -> Result:
     counts = found.result or {}
     unexpected = counts.get("unexpected_count")
     if unexpected is not None:
-        return _finished(suite, expected, bool(found.success), f"{unexpected:,} of {counts.get('element_count') or 0:,} rows", unexpected)
+        rows = int(counts.get("element_count") or 0)
+        return _finished(suite, expected, bool(found.success), f"{unexpected:,} of {rows:,} rows", int(unexpected), rows)
     value = counts.get("observed_value")
     # A text may be a value of the data, unless it is what the table itself is like.
     told = isinstance(value, (int, float)) or expected.type in _ABOUT_THE_SCHEMA
@@ -252,10 +261,9 @@ def _unevaluated(suite: Suite, expected: Expected, error: Exception | str) -> Re
     return _finished(suite, expected, False, "not evaluated" if looks_sensitive(said) else f"not evaluated: {said}", None)
 
 
-def _finished(suite: Suite, expected: Expected, success: bool, observed: str, unexpected: int | None) -> Result:
-    return Result(
-        suite.name, suite.title, suite.table, expected.type, expected.title, expected.column_name, expected.severity, success, observed, unexpected
-    )
+def _finished(suite: Suite, expected: Expected, success: bool, observed: str, unexpected: int | None, rows: int | None = None) -> Result:
+    where = (suite.name, suite.title, suite.table)
+    return Result(*where, expected.type, expected.title, expected.column_name, expected.severity, success, observed, unexpected, rows, expected.test)
 
 
 def _raised(information: Any) -> str | None:

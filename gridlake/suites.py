@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,7 +26,7 @@ Severity = Literal["critical", "warning"]
 
 # Nobody outside sees these with ciphertexts or join tokens in them.
 _SHOWN_SCHEMAS = frozenset({"sharing", "mart"})
-_REF = re.compile(r"""(?:ref|source)\(\s*(?:['"][^'"]+['"]\s*,\s*)?['"]([^'"]+)['"]""")
+_TARGET = re.compile(r"""(ref|source)\(\s*(?:['"]([^'"]+)['"]\s*,\s*)?['"]([^'"]+)['"]\s*\)""")
 _SPARK_TYPES = {
     "string": "StringType",
     "int64": "LongType",
@@ -52,6 +52,7 @@ class Expected:
     title: str
     where: str | None = None
     column: str | None = None  # where it is about a column that only the suite's query has: the one people know
+    test: str | None = None  # the dbt test that it is derived from
 
     @property
     def column_name(self) -> str | None:
@@ -112,7 +113,7 @@ def of_contract(contract: Contract, vocabularies: Vocabularies, senders: Senders
     ]
     if contract.sealed_columns:
         expected.append(_without_columns([c.name for c in contract.sealed_columns], "没有四级敏感数据的明文列"))
-    rows = Suite(table, f"{contract.title}（{contract.id}）", table, f"select *{judged} from {table}", tuple(expected))
+    rows = Suite(table, contract.title, table, f"select *{judged} from {table}", tuple(expected))
     return [rows, _arrival(contract, table)]
 
 
@@ -125,8 +126,8 @@ def of_project(manifest: Path, contracts: Contracts, vocabularies: Vocabularies,
         raise RunError(f"{manifest}: expected what dbt knows of its project, found none; run `gridlake build` and `gridlake mart` first")
     project = json.loads(manifest.read_text(encoding="utf-8"))
     models = {i: n for i, n in project["nodes"].items() if n["resource_type"] == "model" and n["schema"] != "staging"}
-    tables = {n["name"]: f"{n['schema']}.{n['alias']}" for n in project["nodes"].values() if n["resource_type"] == "model"}
-    tables |= {n["name"]: f"{n['schema']}.{n['identifier']}" for n in project.get("sources", {}).values()}
+    tables = {("ref", "", n["name"]): f"{n['schema']}.{n['alias']}" for n in project["nodes"].values() if n["resource_type"] == "model"}
+    tables |= {("source", n["source_name"], n["name"]): f"{n['schema']}.{n['identifier']}" for n in project.get("sources", {}).values()}
     tests: dict[str, list[dict[str, Any]]] = {i: [] for i in models}
     for node in project["nodes"].values():
         if node["resource_type"] == "test" and node.get("attached_node") in tests and node["config"].get("enabled", True):
@@ -134,8 +135,7 @@ def of_project(manifest: Path, contracts: Contracts, vocabularies: Vocabularies,
     plain = _without_columns(_never_plain(contracts), "没有四级敏感数据的明文列")
     texts = {c.name for contract in contracts.values() for c in contract.columns if c.redact}
     suites = []
-    for identity in sorted(models, key=lambda i: tables[models[i]["name"]]):
-        model = models[identity]
+    for identity, model in sorted(models.items(), key=lambda item: (item[1]["schema"], item[1]["alias"])):
         more = [plain, *(named["no_personal_number"].on(name) for name in model["columns"] if name in texts)]
         if model["schema"] in _SHOWN_SCHEMAS:
             more.append(named["nothing_sealed"].on())
@@ -207,24 +207,24 @@ def _arrival(contract: Contract, table: str) -> Suite:
     )
     """
     held = _true("_in_order", "_source_position", "warning", "同一批次内按接收次序排列")
-    return Suite(f"arrival.{contract.id}", f"{contract.title}（{contract.id}）到达次序", table, query, (held,))
+    return Suite(f"arrival.{contract.id}", f"{contract.title}到达次序", table, query, (held,))
 
 
 class _Model:
     """The suite of one dbt model. References and conditions become boolean columns of its query, so that all is asked in one pass."""
 
-    def __init__(self, model: Mapping[str, Any], tables: Mapping[str, str], vocabularies: Vocabularies) -> None:
-        self.model, self.table = model, tables[model["name"]]
+    def __init__(self, model: Mapping[str, Any], tables: Mapping[tuple[str, str, str], str], vocabularies: Vocabularies) -> None:
+        self.model, self.table = model, f"{model['schema']}.{model['alias']}"
         self._tables, self._vocabularies = tables, vocabularies
         self._columns: list[str] = []
         self._joins: list[str] = []
 
     def suite(self, tests: Iterable[Mapping[str, Any]], more: Iterable[Expected]) -> Suite:
         """What its tests say, and more."""
-        expected = [e for test in tests for e in self._of_test(test)]
+        expected = [replace(e, test=str(test["name"])) for test in tests for e in self._of_test(test)]
         query = f"select t.*{''.join(self._columns)} from {self.table} as t{''.join(self._joins)}"
         description = (self.model.get("description") or self.model["name"]).splitlines()[0]
-        return Suite(self.table, f"{description}（{self.table}）", self.table, query, (*expected, *more))
+        return Suite(self.table, description, self.table, query, (*expected, *more))
 
     def _of_test(self, test: Mapping[str, Any]) -> Iterator[Expected]:
         metadata = test.get("test_metadata") or {}
@@ -262,10 +262,11 @@ class _Model:
     def _reference(
         self, test: Mapping[str, Any], columns: list[str], to: str, to_columns: list[str], severity: Severity, where: str | None
     ) -> Expected:
-        named = _REF.search(to)
-        if named is None or named[1] not in self._tables:
+        named = _TARGET.search(to)
+        target = self._tables.get((named[1], named[2] or "" if named[1] == "source" else "", named[3])) if named else None
+        if target is None:
             raise SuiteError(f"dbt test {test['name']}: expected `to: ref('…')` to a model of the project, came {to!r}; correct the YAML")
-        target, number = self._tables[named[1]], len(self._columns)
+        number = len(self._columns)
         keys = ", ".join(f"{there} as k{i}" for i, there in enumerate(to_columns))
         met = " and ".join(f"t.{here} = r{number}.k{i}" for i, here in enumerate(columns))
         given = " and ".join(f"t.{here} is not null" for here in columns)
