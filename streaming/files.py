@@ -1,0 +1,163 @@
+"""The inbox: `<inbox>/<source>/<feed>/<sender>/<file>`, the connector for files.
+
+Who sent a file is the folder's word, never the file's. Entries whose name begins with `_` or `.` are not looked at, so a sender writes
+under such a name and renames when done.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+from gridlake.contracts import Contract, Contracts
+from gridlake.senders import Senders
+from streaming.columnar_files import read_parquet
+from streaming.decoder import OP
+from streaming.quarantine import UNROUTED, Vault
+from streaming.rows import Block, Delivery, DeliveryChanged, Readable, Refusal, RefusedWhole
+from streaming.sheet_files import read_sheet
+from streaming.text_files import Unpacked, read_csv, read_json_lines
+
+SHAPE = "<inbox>/<source>/<feed>/<sender>/<file>"
+_FORMATS = ".jsonl, .ndjson, .csv (each also .gz), .xlsx or .parquet"
+_DIGEST_DIGITS = 16
+
+
+class Inbox:
+    """The deliveries that lie in an inbox."""
+
+    def __init__(self, folder: Path, contracts: Contracts, senders: Senders, vault: Vault, say: Callable[[str], None]) -> None:
+        self._folder, self._contracts, self._senders, self._vault, self._say = folder, contracts, senders, vault, say
+        self._folders: dict[str, Path] = {}
+        self._states: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def feeds(self) -> list[str]:
+        """The feeds that have a folder, whether a contract knows them or not."""
+        for source in _entries(self._folder):
+            if not source.is_dir():
+                self._say(f"{source}: a file outside any feed's folder, left where it is; expected {SHAPE}")
+                continue
+            for feed in _entries(source):
+                if feed.is_dir():
+                    self._folders[f"{source.name}__{feed.name}"] = feed
+                else:
+                    self._say(f"{feed}: a file outside any feed's folder, left where it is; expected {SHAPE}")
+        return sorted(self._folders)
+
+    def deliveries(self, feed: str) -> list[Delivery]:
+        """A feed's files by sender, then by name in natural order (2 before 10). Hashes each: the content is part of the id."""
+        folder = self._folders[feed]
+        return [d for sender, path in _files(folder) if (d := self._delivery(feed, sender, path, folder)) is not None]
+
+    def blocks(self, delivery: Delivery) -> Iterator[Block]:
+        """A file's rows; raises DeliveryChanged when it is being written while it is read."""
+        if delivery.refusal is not None:
+            raise RefusedWhole(delivery.refusal.rule, delivery.refusal.detail)
+        self._see_unchanged(delivery)
+        contract = self._contracts[delivery.feed]
+        try:
+            yield from self._read(delivery, contract)
+        except RefusedWhole:
+            self._see_unchanged(delivery)  # half a file looks damaged
+            raise
+        self._see_unchanged(delivery)
+
+    def keep(self, delivery: Delivery) -> str:
+        """Seal the whole file."""
+        with _path(delivery).open("rb") as source:
+            folder = delivery.feed if delivery.feed in self._contracts else UNROUTED
+            return self._vault.keep(source, folder, f"{delivery.feed}/{delivery.id}")
+
+    def _delivery(self, feed: str, sender: str, path: Path, folder: Path) -> Delivery | None:
+        try:
+            with path.open("rb") as content:
+                digest = hashlib.file_digest(content, "sha256").hexdigest()[:_DIGEST_DIGITS]
+                state = os.fstat(content.fileno())
+        except OSError as error:
+            self._say(f"{path}: cannot be read ({error.strerror}), left for the next run; check its owner and mode")
+            return None
+        name = path.relative_to(folder / sender if sender else folder).as_posix()
+        delivery = Delivery(feed, sender, name, f"files:{sender}/{name}@{digest}", state.st_size, path, self._refusal(feed, sender))
+        self._states[feed, delivery.id] = state.st_size, state.st_mtime_ns
+        return delivery
+
+    def _refusal(self, feed: str, sender: str) -> Refusal | None:
+        if feed not in self._contracts:
+            return Refusal("unknown_feed", f"no contract {feed}; there are {', '.join(self._contracts)}")
+        contract = self._contracts[feed]
+        if sender not in self._senders:
+            return Refusal("unknown_sender", f"no such sender; expected {SHAPE} with the sender's code")
+        if not self._senders[sender].may_send(contract.source, contract.feed, contract.version):
+            return Refusal("not_entitled", f"sender {sender} may not send {contract.source}.{contract.feed} {contract.version}")
+        return None
+
+    def _read(self, delivery: Delivery, contract: Contract) -> Iterator[Block]:
+        path = _path(delivery)
+        known = frozenset({*(c.name for c in contract.columns), OP})
+        kept = 0
+
+        def keep(line: Readable) -> str:
+            nonlocal kept
+            kept += 1
+            return self._vault.keep(line, delivery.feed, f"{delivery.feed}/{delivery.id}/{kept}")
+
+        def opened() -> IO[bytes]:
+            content = path.open("rb")
+            return Unpacked(content, delivery.size) if path.name.lower().endswith(".gz") else content  # type: ignore[return-value]
+
+        suffix = Path(path.name.lower().removesuffix(".gz")).suffix
+        if suffix in {".jsonl", ".ndjson"}:
+            with opened() as source:
+                yield from read_json_lines(source, keep)
+        elif suffix == ".csv":
+            yield from read_csv(opened, keep, known)
+        elif suffix == ".xlsx" and not path.name.lower().endswith(".gz"):
+            yield from read_sheet(path, known, (contract.feed, contract.title))
+        elif suffix == ".parquet" and not path.name.lower().endswith(".gz"):
+            yield from read_parquet(path, known)
+        else:
+            raise RefusedWhole("format", f"expected {_FORMATS}")
+
+    def _see_unchanged(self, delivery: Delivery) -> None:
+        try:
+            now = _path(delivery).stat()
+        except OSError:
+            raise DeliveryChanged(f"{_path(delivery)}: was removed while it was read") from None
+        if (now.st_size, now.st_mtime_ns) != self._states[delivery.feed, delivery.id]:
+            raise DeliveryChanged(f"{_path(delivery)}: was written while it was read; write under a name beginning with '.' and rename when done")
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A sort key that puts `2.csv` before `10.csv`."""
+    return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted((p for p in folder.iterdir() if not p.name.startswith(("_", "."))), key=lambda p: natural(p.name))
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(sender, file) of a feed's folder; a file beside the senders' folders comes from nobody."""
+    for entry in _entries(folder):
+        if entry.is_dir():
+            yield from ((entry.name, path) for path in _below(entry))
+        elif entry.is_file():
+            yield "", entry
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for entry in _entries(folder):
+        if entry.is_dir():
+            yield from _below(entry)
+        elif entry.is_file():
+            yield entry
+
+
+def _path(delivery: Delivery) -> Path:
+    if delivery.path is None:
+        raise ValueError(f"{delivery.id}: a delivery of the inbox has a path")
+    return delivery.path

@@ -1,0 +1,62 @@
+"""Refused rows: their bytes sealed and kept, with the reasons. Bytes too many for a table cell are kept in a sealed file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+
+from gridlake.contracts.compile import QUARANTINE_SCHEMA
+from gridlake.privacy import Keys
+from gridlake.tables import fsync
+from streaming.bronze import Audit
+from streaming.rows import Readable
+
+FOLDER = "quarantine_blobs"
+REFUSED = "refused"
+# Deliveries for which there is no contract; no feed can have this name, its id has two underscores.
+UNROUTED = "unrouted"
+
+
+class Vault:
+    """The folder of sealed files under the lake's home."""
+
+    def __init__(self, home: Path, keys: Keys) -> None:
+        self._home, self._keys = home, keys
+
+    def keep(self, source: Readable, feed: str, position: str) -> str:
+        """Seal a stream into a file that is durable when this returns; gives its place under the home. A repeat writes the same place."""
+        name = hashlib.sha256(position.encode()).hexdigest()[:32] + ".sealed"
+        reference = Path(FOLDER) / feed / name
+        target = self._home / reference
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{name}.{uuid.uuid4().hex}")
+        try:
+            with temporary.open("wb") as sink:
+                self._keys.seal_stream(cast(IO[bytes], source), sink)
+                sink.flush()
+                os.fsync(sink.fileno())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        for folder in (target.parent, target.parent.parent, self._home):
+            fsync(folder)
+        return reference.as_posix()
+
+
+def rows(audit: Audit, digests: pa.Array, reasons: pa.Array, payloads: Sequence[bytes], references: Sequence[str | None], keys: Keys) -> pa.Table:
+    """Quarantine rows: `payloads` are sealed here, unless `references` name the sealed file that holds them."""
+    sealed = [None if reference else keys.seal_bytes(payload) for payload, reference in zip(payloads, references, strict=True)]
+    made = audit.columns() | {
+        "_payload_digest": digests,
+        "reasons": reasons,
+        "payload_sealed": pa.array(sealed, pa.string()),
+        "payload_ref": pa.array(references, pa.string()),
+        "state": pa.repeat(REFUSED, len(sealed)),
+    }
+    return pa.table([made[name] for name in QUARANTINE_SCHEMA.names], schema=QUARANTINE_SCHEMA)

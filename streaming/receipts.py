@@ -1,0 +1,80 @@
+"""What a sender is told: for each delivery and chunk how many rows came and what became of them, by rule and field."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import pyarrow as pa
+
+from gridlake.contracts.compile import RECEIPT_SCHEMA
+from streaming.rows import Chunk
+
+TABLE = "ops.receipt"
+LANDED, EMPTY, REFUSED_WHOLE, BELOW_MINIMUM = "landed", "empty", "refused_whole", "below_minimum"
+WARNING = "warning:"
+
+
+def app_id(feed: str, delivery_id: str) -> str:
+    """The app transaction of a delivery in this table, which all feeds share: the same file may come for two of them."""
+    return f"{feed}/{delivery_id}"
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What became of one chunk. received = accepted + refused + duplicate + waiting."""
+
+    chunk: Chunk
+    accepted: int
+    refused: int
+    duplicate: int
+    reasons: Mapping[str, int]
+    contract_version: str
+    received_at: datetime
+    state: str
+    message: str = ""
+    waiting: int = 0
+
+    @property
+    def received(self) -> int:
+        """Rows of the chunk."""
+        return self.accepted + self.refused + self.duplicate + self.waiting
+
+    def said(self) -> str:
+        """The message to the sender."""
+        if self.state == REFUSED_WHOLE:
+            return f"整件拒收：{self.message}。请改正后重新报送。"
+        if self.state == EMPTY:
+            return f"空文件：没有数据行。{self.message}"
+        text = f"第 {self.chunk.first_row}–{self.chunk.last_row} 行：接收 {self.accepted}，拒收 {self.refused}，重复 {self.duplicate}。"
+        return text + self.message
+
+
+def rows(receipts: Sequence[Receipt]) -> pa.Table:
+    """Receipts as rows of the table."""
+    made = [
+        {
+            "_delivery_id": r.chunk.delivery.id,
+            "feed": r.chunk.delivery.feed,
+            "sender_code": r.chunk.delivery.sender_code,
+            "file_name": r.chunk.delivery.file_name,
+            "batch": r.chunk.number,
+            "first_row": r.chunk.first_row,
+            "last_row": r.chunk.last_row,
+            "received": r.received,
+            "accepted": r.accepted,
+            "refused": r.refused,
+            "duplicate": r.duplicate,
+            "waiting": r.waiting,
+            "reasons": json.dumps(dict(sorted(r.reasons.items())), ensure_ascii=False),
+            "contract_version": r.contract_version,
+            "received_at": r.received_at,
+            "state": r.state,
+            "message": r.said(),
+            "payload_bytes": r.chunk.delivery.size if r.chunk.number == 1 else 0,
+        }
+        for r in receipts
+    ]
+    return pa.Table.from_pylist(made, RECEIPT_SCHEMA)

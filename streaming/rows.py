@@ -1,0 +1,254 @@
+"""What a connector hands to the lander: deliveries, and the rows of one in blocks, as sent, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+
+# A row of more bytes is refused: the widest row a contract allows today, a grid boundary of 100,000 characters, has a tenth of it.
+LARGEST_ROW_BYTES = 1 << 20
+# A chunk is landed whole or not at all. Its bounds are fixed by the delivery's own content, so a repeat cuts it at the same rows.
+CHUNK_ROWS = 100_000
+CHUNK_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a delivery is refused as a whole."""
+
+    rule: str
+    detail: str
+
+
+class CellError:
+    """Stands for a sheet's cell that holds an error such as #N/A."""
+
+
+class DeliveryChanged(Exception):
+    """A delivery's content is no longer what its id was made of; it is left for the next run."""
+
+
+class RefusedWhole(Exception):
+    """Raised by a reader that can take in nothing more of a delivery."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.refusal = Refusal(rule, detail)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One thing that a sender sent: a file, a request body, a topic partition.
+
+    `id` is the same whenever the same content is met again. `refusal` stands where its bytes need not be read at all.
+    """
+
+    feed: str
+    sender_code: str
+    file_name: str
+    id: str
+    size: int
+    path: Path | None = None
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class Lines:
+    """JSON objects, one a line."""
+
+    raw: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each row."""
+        return list(map(len, self.raw))
+
+    def slice(self, start: int, stop: int) -> Lines:
+        """Some of the rows."""
+        return Lines(self.raw[start:stop])
+
+    def payload(self, row: int) -> bytes:
+        """The row's bytes as sent."""
+        return self.raw[row]
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Rows of a sheet or a CSV file below their header; `raw` holds a CSV record's bytes, `header_raw` its header's."""
+
+    header: tuple[str, ...]
+    rows: list[Sequence[Any]]
+    raw: list[bytes] | None = None
+    header_raw: bytes = b""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each row; of a sheet's row, whose bytes are nowhere apart, a guess."""
+        return list(map(len, self.raw)) if self.raw is not None else [16 * len(self.header)] * len(self.rows)
+
+    def slice(self, start: int, stop: int) -> Cells:
+        """Some of the rows."""
+        return Cells(self.header, self.rows[start:stop], None if self.raw is None else self.raw[start:stop], self.header_raw)
+
+    def payload(self, row: int) -> bytes:
+        """The record under its header, so that it can be read on its own; of a sheet's row a JSON object."""
+        if self.raw is not None:
+            return self.header_raw + b"\n" + self.raw[row]
+        return _as_json(zip(self.header, self.rows[row], strict=False))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Rows of a columnar file."""
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each row: an equal share of the table's."""
+        return [self.table.nbytes // max(len(self), 1)] * len(self)
+
+    def slice(self, start: int, stop: int) -> Columns:
+        """Some of the rows."""
+        return Columns(self.table.slice(start, stop - start))
+
+    def payload(self, row: int) -> bytes:
+        """The row as a JSON object."""
+        return _as_json((name, self.table.column(name)[row].as_py()) for name in self.table.column_names)
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """One row that a reader could not take in; `reference` names the sealed file of its bytes where they are too many to carry.
+
+    `is_whole`: it stands for a delivery of which nothing could be taken in.
+    """
+
+    rule: str
+    detail: str
+    content: bytes = b""
+    reference: str | None = None
+    is_whole: bool = False
+
+    def __len__(self) -> int:
+        return 1
+
+    def sizes(self) -> list[int]:
+        """Bytes that are carried."""
+        return [len(self.content)]
+
+    def slice(self, start: int, stop: int) -> Unreadable:
+        """The row itself: there is no part of it."""
+        return self
+
+    def payload(self, row: int) -> bytes:
+        """The row's bytes as sent."""
+        return self.content
+
+
+Block = Lines | Cells | Columns | Unreadable
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Consecutive rows of one delivery, numbered from 1 within it. The last chunk of a delivery without rows has none."""
+
+    delivery: Delivery
+    number: int
+    first_row: int
+    blocks: tuple[Block, ...]
+    is_last: bool
+    size: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows."""
+        return sum(map(len, self.blocks))
+
+    @property
+    def last_row(self) -> int:
+        """The number of its last row; one less than `first_row` where it has none."""
+        return self.first_row + self.rows - 1
+
+
+class Readable(Protocol):
+    """A stream of bytes, of which nothing but reading on is asked."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; none at the end."""
+
+
+class Connector(Protocol):
+    """Where deliveries come from. The lander asks nothing else of it."""
+
+    def feeds(self) -> list[str]:
+        """The feeds that something lies ready for."""
+
+    def deliveries(self, feed: str) -> list[Delivery]:
+        """What lies ready for a feed, in the order in which it is to be landed."""
+
+    def blocks(self, delivery: Delivery) -> Iterator[Block]:
+        """A delivery's rows; the same content gives the same rows again.
+
+        Raises RefusedWhole where it cannot go on, and DeliveryChanged.
+        """
+
+    def keep(self, delivery: Delivery) -> str:
+        """Seal a delivery's bytes as they are; gives the place that quarantine names."""
+
+
+def cut(delivery: Delivery, blocks: Iterable[Block], keep: Callable[[], str], *, rows: int = CHUNK_ROWS, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
+    """Cut a delivery into chunks of at most `rows` rows and `size` bytes (or one row); the last one says so.
+
+    Where a reader breaks off, what it could not take in is one row more, its bytes kept by `keep`, which names them.
+    """
+    held: list[Block] = []
+    held_rows = held_size = 0
+    full: Chunk | None = None
+    number, first_row = 1, 1
+    for block in _until_broken(blocks, keep):
+        rest = block
+        while len(rest):
+            if full is not None:
+                yield full
+                full = None
+            sizes = np.cumsum(rest.sizes())
+            fitting = int(np.searchsorted(sizes, size - held_size, side="right"))
+            take = min(len(rest), rows - held_rows, max(fitting, 0 if held_rows else 1))
+            if take:
+                held.append(rest.slice(0, take))
+                held_rows, held_size = held_rows + take, held_size + int(sizes[take - 1])
+            if held_rows == rows or take < len(rest):
+                full = Chunk(delivery, number, first_row, tuple(held), False, held_size)
+                number, first_row = number + 1, first_row + held_rows
+                held, held_rows, held_size = [], 0, 0
+            if take == len(rest):
+                break
+            rest = rest.slice(take, len(rest))
+    yield replace(full, is_last=True) if full is not None else Chunk(delivery, number, first_row, tuple(held), True, held_size)
+
+
+def _until_broken(blocks: Iterable[Block], keep: Callable[[], str]) -> Iterator[Block]:
+    is_whole = True
+    try:
+        for block in blocks:
+            yield block
+            is_whole = is_whole and not len(block)
+    except RefusedWhole as broken:
+        yield Unreadable(broken.refusal.rule, broken.refusal.detail, reference=keep(), is_whole=is_whole)
+
+
+def _as_json(pairs: Iterable[tuple[str, Any]]) -> bytes:
+    return msgspec.json.encode({name: value for name, value in pairs if value is not None}, enc_hook=str)
