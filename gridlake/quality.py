@@ -147,9 +147,8 @@ def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:
                 rows = test.get("rows")
                 observed = "not evaluated" if rows is None else f"{rows:,} rows"
                 name, model = str(test["name"]), str(test["model"])
-                yield Result(
-                    suite, title, model, name, "dbt 测试", None, "critical" if kind == "failures" else "warning", False, observed, rows, name
-                )
+                severity: Severity = "critical" if kind == "failures" else "warning"
+                yield Result(suite, title, model, name, "dbt 测试", None, severity, False, observed, rows, test=name)
 
 
 def _validated(run: Run, wanted: list[Suite]) -> Iterator[Result]:
