@@ -10,15 +10,13 @@ import pyarrow as pa
 from gridlake.contracts import Contracts
 from gridlake.runs import Run
 from gridlake.senders import Senders
-from gridlake.vocabularies import Vocabularies
+from gridlake.vocabularies import REGION_COLUMNS, Vocabularies
 
 _NAMED = ("code", "name_zh", "name_en")
 CODE_LIST = pa.schema([(name, pa.string()) for name in ("list_name", "code", "name_zh", "name_en", "attributes")])
 SENDER = pa.schema([(name, pa.string()) for name in ("sender_code", "name", "region_system", "region_code")])
 FEED = pa.schema([(name, pa.string()) for name in ("feed", "source", "entity", "title", "contract_version", "time_zone", "region_system")])
-REGION = pa.schema(
-    [(n, pa.int64() if n == "region_level" else pa.string()) for n in ("region_system", "region_code", "region_name", "region_level", "parent_code")]
-)
+REGION = pa.schema([(name, pa.int64() if name == "region_level" else pa.string()) for name in REGION_COLUMNS])
 CALENDAR = pa.schema([("date", pa.date32()), ("day_type", pa.string()), ("name", pa.string())])
 
 

@@ -54,11 +54,8 @@ def assemble(run: Run) -> Path:
     """Put the dbt project together in `<home>/dbt`: ours, what the contracts give, and `--contracts DIR/models` laid over both."""
     project = run.settings.project / "dbt"
     folder = run.settings.home.absolute() / "dbt"
-    ours = [
-        project / "dbt_project.yml",
-        project / "profiles.yml",
-        *(p for part in _PROJECT for p in sorted((project / part).rglob("*")) if p.is_file()),
-    ]
+    ours = [project / "dbt_project.yml", project / "profiles.yml"]
+    ours += [p for part in _PROJECT for p in sorted((project / part).rglob("*")) if p.is_file()]
     wanted = {path.relative_to(project).as_posix(): path.read_bytes() for path in ours}
     written_by_hand = frozenset(Path(name).stem for name in wanted if name.startswith("models/"))
     wanted |= {name: text.encode() for name, text in staging.files(run.contracts, written_by_hand).items()}
@@ -126,7 +123,17 @@ def _dbt(run: Run, folder: Path, command: str, step: str, options: list[str], to
     logs = run.settings.home.absolute() / "logs"
     variables = {"as_of": f"{run.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}", "tables": str(run.settings.tables), "scratch": str(scratch)}
     arguments = [
-        *("--quiet", "--log-level", "none", "--log-level-file", "debug", "--log-path", str(logs), "--no-send-anonymous-usage-stats"),
+        *(
+            "--quiet",
+            "--no-write-json",
+            "--log-level",
+            "none",
+            "--log-level-file",
+            "info",
+            "--log-path",
+            str(logs),
+            "--no-send-anonymous-usage-stats",
+        ),
         *(command, "--project-dir", str(folder), "--profiles-dir", str(folder), "--target-path", str(folder / "target")),
         *("--vars", json.dumps(variables), *options),
     ]

@@ -7,7 +7,8 @@ The difference is kept in a scratch table for the length of the statement: Sail 
 #}
 {% macro spark__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates) %}
     {%- set keys = [unique_key] if unique_key is string else unique_key -%}
-    {%- set columns = adapter.get_columns_in_relation(target) | map(attribute='name') | list -%}
+    {#- By a query: a table that was registered by its place alone is described without columns on Sail. -#}
+    {%- set columns = get_columns_in_query('select * from ' ~ target) -%}
     {%- set listed = columns | join(', ') -%}
     {%- set changes = 'changes.' ~ target.schema ~ '__' ~ target.identifier -%}
 

@@ -50,7 +50,7 @@ def land(run: Run, feed: str, rows: Iterable[Mapping[str, Any]], *, delivery: in
             "_contract_version": contract.version,
             "_payload_digest": digest,
         }
-        landed.append({**{name: None for name in schema.names}, **row, **audit})
+        landed.append({**dict.fromkeys(schema.names), **row, **audit})
     run.tables.append(f"bronze.{feed}", pa.Table.from_pylist(landed, schema))
 
 

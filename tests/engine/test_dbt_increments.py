@@ -1,0 +1,314 @@
+"""Three deliveries, built one after the other, end in the tables that one full build of all of them makes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from gridlake.runs import Run
+from gridlake.tables import Tables
+from tests.engine.bronze import at, land, new_run
+
+STEPS = ("stage", "resolve", "build", "detect", "mart")
+VILLAGE, NEXT_VILLAGE = "330106002051", "330106002053"
+REGIONS = """region_system,region_code,region_name,region_level,parent_code
+cn,330000000000,浙江省,1,
+cn,330100000000,杭州市,2,330000000000
+cn,330106000000,西湖区,3,330100000000
+cn,330106002000,北山街道,4,330106000000
+cn,330106002051,甲社区,5,330106002000
+cn,330106002053,乙社区,5,330106002000
+cn,330200000000,宁波市,2,330000000000
+"""
+BUILT = ("staging", "theme", "item", "business", "sharing", "mart")
+
+
+def event(number: int, version: int = 1, day: int = 1, **given: Any) -> dict[str, Any]:
+    """An event of March 2026, reported at 10:00 in Shanghai of that day."""
+    reported_at = at("2026-03-01 02:00:00") + timedelta(days=day - 1)
+    return {
+        "event_id": f"E{number}",
+        "class_code": "0101",
+        "level_code": "1",
+        "description": "楼道堆物",
+        "region_code": VILLAGE,
+        "grid_id": "G1",
+        "longitude": 120.14,
+        "latitude": 30.26,
+        "occurred_at": reported_at,
+        "reported_at": reported_at,
+        "deadline_at": reported_at + timedelta(days=2),
+        "state_code": "reported",
+        "channel_code": "grid",
+        "organisation_name": "北山街道",
+        "source_version": version,
+        "changed_at": reported_at + timedelta(hours=version),
+        **given,
+    }
+
+
+def gone(number: int, version: int) -> dict[str, Any]:
+    """The deletion of an event."""
+    return {"_op": "delete", "event_id": f"E{number}", "source_version": version, "changed_at": at("2026-03-20 00:00:00")}
+
+
+def step(number: int, order: int, action: str, minutes: int) -> dict[str, Any]:
+    """A step of handling an event, so many minutes after 10:00 on 1 March."""
+    moment = at("2026-03-01 02:00:00") + timedelta(minutes=minutes)
+    return {
+        "step_id": f"E{number}-{order}",
+        "event_id": f"E{number}",
+        "step_no": order,
+        "action_code": action,
+        "from_state": None if order == 1 else "reported",
+        "to_state": "reported" if order == 1 else "accepted",
+        "happened_at": moment,
+        "source_version": 1,
+        "changed_at": moment,
+    }
+
+
+def grid(name: str, region_code: str = VILLAGE, version: int = 1) -> dict[str, Any]:
+    """A grid."""
+    return {
+        "grid_id": name,
+        "grid_name": f"网格{name}",
+        "region_code": region_code,
+        "grid_type_code": "urban",
+        "longitude": 120.14,
+        "latitude": 30.26,
+        "source_version": version,
+        "changed_at": at("2026-01-01 00:00:00") + timedelta(days=version),
+    }
+
+
+def member(name: str, role: str, grid_id: str = "G1", version: int = 1, **given: Any) -> dict[str, Any]:
+    """A member of a grid's team."""
+    row = {"member_id": name, "grid_id": grid_id, "role_code": role, "joined_date": at("2025-01-01 00:00:00").date(), "source_version": version}
+    return {**row, "changed_at": at("2026-01-01 00:00:00") + timedelta(days=version), **given}
+
+
+def first(run: Run) -> None:
+    """Ten events; the grid of some has not arrived yet."""
+    events = [event(n, day=n) for n in range(1, 11)]
+    land(run, "city_platform__event", events, delivery=1, received_at="2026-03-12 00:00:00")
+    land(run, "city_platform__event", [event(1, day=2)], delivery=1, received_at="2026-03-12 00:00:00", sender="ningbo")
+    land(run, "city_platform__event_step", [step(1, 1, "report", 0)], delivery=1, received_at="2026-03-12 00:00:00")
+    land(run, "city_platform__team_member", [member("M1", "leader"), member("M2", "other")], delivery=1, received_at="2026-03-12 00:00:00")
+
+
+def second(run: Run) -> None:
+    """Corrections, a move to another day and class, deletes, a repeat, a late older version, the grid, further steps."""
+    # The same moment as the first delivery: two cuts may lie within one.
+    changes = [
+        event(2, 3, day=2, closed_at=at("2026-03-02 05:30:00"), state_code="closed"),
+        event(3, 2, day=8, class_code="0102"),
+        gone(4, 2),
+        gone(5, 5),
+        event(6, day=6),
+        event(7, 3, day=7, region_code=NEXT_VILLAGE),
+    ]
+    land(run, "city_platform__event", changes, delivery=2, received_at="2026-03-12 00:00:00")
+    land(run, "city_platform__grid", [grid("G1"), grid("G2")], delivery=1, received_at="2026-03-13 00:00:00")
+    land(run, "city_platform__event_step", [step(1, 2, "accept", 35), step(1, 3, "dispatch", 90)], delivery=2, received_at="2026-03-13 00:00:00")
+    land(run, "city_platform__team_member", [member("M2", "dedicated", version=2)], delivery=2, received_at="2026-03-13 00:00:00")
+
+
+def third(run: Run) -> None:
+    """Older versions that come late (also after a deletion), a return from deletion, a step withdrawn, a grid moved, a new day."""
+    changes = [
+        event(2, 2, day=2, class_code="0103"),
+        event(5, 4, day=5, class_code="0104"),
+        event(4, 3, day=4, state_code="handling"),
+        event(7, 2, day=7),
+        event(11, day=14),
+        gone(10, 9),
+    ]
+    land(run, "city_platform__event", changes, delivery=3, received_at="2026-03-15 00:00:00")
+    withdrawn = {"_op": "delete", "step_id": "E1-2", "source_version": 2, "changed_at": at("2026-03-02 00:00:00")}
+    land(run, "city_platform__event_step", [withdrawn], delivery=3, received_at="2026-03-15 00:00:00")
+    land(run, "city_platform__grid", [grid("G1", NEXT_VILLAGE, version=2)], delivery=2, received_at="2026-03-15 00:00:00")
+    left = member("M1", "leader", version=2, left_date=at("2026-03-10 00:00:00").date())
+    land(run, "city_platform__team_member", [left], delivery=3, received_at="2026-03-15 00:00:00")
+
+
+DELIVERIES: dict[str, Callable[[Run], None]] = {"2026-03-11 16:00:00": first, "2026-03-12 16:00:00": second, "2026-03-15 16:00:00": third}
+LAST = "2026-03-15 16:00:00"
+
+
+def build(home: Path, as_of: str, *deliveries: Callable[[Run], None]) -> dict[str, dict[str, Any]]:
+    run = new_run(home, as_of, home.parent / "declared")
+    try:
+        for deliver in deliveries:
+            deliver(run)
+        return {name: run.perform(name) for name in STEPS}
+    finally:
+        run.close()
+
+
+@pytest.fixture(scope="module")
+def lakes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, dict[str, Any]]]:
+    """A lake built in three increments, one built at once, and what the last increment returned."""
+    folder = tmp_path_factory.mktemp("increments")
+    # A handful of regions in the place of the province's 27,036.
+    (folder / "declared" / "vocabularies").mkdir(parents=True)
+    (folder / "declared" / "vocabularies" / "regions_cn.csv").write_text(REGIONS, encoding="utf-8")
+    returned: dict[str, dict[str, Any]] = {}
+    for as_of, deliver in DELIVERIES.items():
+        returned = build(folder / "grown", as_of, deliver)
+    build(folder / "whole", LAST, *DELIVERIES.values())
+    return folder / "grown", folder / "whole", returned
+
+
+def one(home: Path, name: str, **where: Any) -> dict[str, Any]:
+    found = [row for row in Tables(home / "tables").read(name).to_pylist() if all(row[k] == v for k, v in where.items())]
+    assert len(found) == 1, f"{name} where {where}: {len(found)} rows"
+    return found[0]
+
+
+def test_three_increments_end_where_one_full_build_ends(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, whole, _ = lakes
+    names = [name for name in Tables(whole / "tables").names() if name.partition(".")[0] in BUILT]
+    assert len(names) > 40
+    differing = {}
+    for name in names:
+        one_way, other_way = Tables(grown / "tables").read(name), Tables(whole / "tables").read(name)  # noqa: F841 - DuckDB reads them by name
+        differing[name] = duckdb.sql("(from one_way except all from other_way) union all (from other_way except all from one_way)").fetchall()
+    assert {name: found for name, found in differing.items() if found} == {}
+
+
+def test_increments_are_merged_not_rebuilt(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    for table in ("staging/stg_city_platform__event", "staging/stg_event", "business/event", "business/event_step", "mart/event_daily"):
+        commits = [json.loads(line) for path in (grown / "tables" / table / "_delta_log").glob("*.json") for line in path.read_text().splitlines()]
+        operations = sorted(entry["commitInfo"]["operation"] for entry in commits if "commitInfo" in entry)
+        assert operations.count("MERGE") == 2, f"{table}: {operations}"
+
+
+def test_the_newest_version_wins_in_whatever_order_versions_arrive(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    assert one(grown, "business.event", event_id="hangzhou-E2")["state_code"] == "closed"
+    assert one(grown, "business.event", event_id="hangzhou-E7")["region_code"] == NEXT_VILLAGE
+
+
+def test_deletes_hold_against_older_versions_and_yield_to_newer_ones(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    events = set(Tables(grown / "tables").read("business.event").column("event_id").to_pylist())
+    assert "hangzhou-E5" not in events
+    assert "hangzhou-E10" not in events
+    assert "hangzhou-E4" in events
+    assert one(grown, "staging.stg_city_platform__event", event_id="hangzhou-E5")["_op"] == "delete"
+
+
+def test_one_local_id_of_two_senders_is_two_events(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    assert one(grown, "business.event", event_id="ningbo-E1")["local_id"] == "E1"
+    assert one(grown, "business.event", event_id="hangzhou-E1")["local_id"] == "E1"
+
+
+def test_every_bronze_row_is_current_deleted_repeated_or_superseded(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    fate = one(grown, "staging.row_conservation", feed="city_platform__event")
+    assert {name: fate[name] for name in fate if name.endswith("_count")} == {
+        "bronze_count": 23,
+        "current_count": 10,
+        "deleted_count": 2,
+        "repeated_count": 1,
+        "superseded_count": 10,
+        "staged_count": 12,
+    }
+
+
+def test_an_event_grows_overdue_without_any_new_row(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    assert one(grown, "business.event", event_id="hangzhou-E9")["is_overdue"]
+    assert not one(grown, "business.event", event_id="hangzhou-E11")["is_overdue"]
+    assert not one(grown, "business.event", event_id="hangzhou-E2")["is_overdue"]
+
+
+def test_steps_give_counts_and_minutes(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    found = one(grown, "business.event", event_id="hangzhou-E1")
+    assert (found["step_count"], found["first_response_minutes"], found["handling_minutes"]) == (2, 90, None)
+    assert one(grown, "business.event", event_id="hangzhou-E2")["handling_minutes"] == 210
+    assert one(grown, "business.event_step", step_id="hangzhou-E1-3")["minutes_since_previous"] == 90
+
+
+def test_counts_of_a_region_are_those_of_all_below_it(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    overview = {(r["region_code"]): r for r in Tables(grown / "tables").read("mart.region_overview").to_pylist()}
+    assert overview["330000000000"]["event_count"] == 10
+    assert overview["330100000000"]["event_count"] == overview["330106000000"]["event_count"] == 10
+    # The grid moved to the village that only E7 names; the others stay in the village that they name.
+    assert overview["hangzhou-G1"]["event_count"] == 1
+    assert (overview[VILLAGE]["event_count"], overview[NEXT_VILLAGE]["event_count"]) == (9, 1)
+    assert overview["330106000000"]["grid_count"] == 2
+    assert overview["330200000000"]["event_count"] == 0
+    # The last whole day is the 15th; E1 of the 1st lies before both weeks.
+    assert (overview["330106000000"]["event_count_7d"], overview["330106000000"]["event_count_previous_7d"]) == (2, 7)
+
+
+def test_a_team_is_who_is_there_today(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    team = one(grown, "theme.team", grid_id="hangzhou-G1")
+    assert (team["leader_count"], team["dedicated_count"], team["member_count"], team["has_leader"]) == (0, 1, 1, False)
+    staffing = one(grown, "mart.team_staffing", region_code="330106000000")
+    assert (staffing["grid_count"], staffing["grids_without_leader_count"], staffing["member_per_grid"]) == (2, 2, 0.5)
+
+
+def test_days_without_events_are_days_not_reported(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    reporting = [r for r in Tables(grown / "tables").read("mart.region_reporting").to_pylist() if r["region_code"] == "330100000000"]
+    assert {r["business_date"].day for r in reporting if not r["has_reported"]} == {3, 5, 10, 11, 12, 13, 15}
+
+
+def test_dbt_tests_pass_on_the_increments(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, _, returned = lakes
+    assert {name: returned[name]["tests"]["failures"] for name in ("stage", "build", "mart")} == {"stage": [], "build": [], "mart": []}
+    assert all(returned[name]["tests"]["passed"] > 30 for name in ("stage", "build", "mart"))
+
+
+def test_no_mart_and_no_share_holds_sealed_values_tokens_or_free_text(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, whole, _ = lakes
+    tables = Tables(whole / "tables")
+    kept: dict[str, list[str]] = {}
+    for name in tables.names():
+        if name.partition(".")[0] in {"mart", "sharing"}:
+            schema: pa.Schema = tables.schema(name)
+            kept[name] = [c for c in schema.names if c.endswith(("_sealed", "_token")) or c in {"description", "closing_note"}]
+    assert {name: columns for name, columns in kept.items() if columns} == {}
+
+
+def test_positions_are_moved_to_cgcs2000_and_the_original_is_kept(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, whole, _ = lakes
+    found = one(whole, "staging.stg_event", event_id="hangzhou-E1")
+    assert (found["longitude_original"], found["latitude_original"]) == (120.14, 30.26)
+    east, north = gcj02(found["longitude"], found["latitude"])
+    # A tenth of a metre; uncorrected it would be some 500 metres.
+    assert abs(east - 120.14) < 1e-6
+    assert abs(north - 30.26) < 1e-6
+    assert abs(found["longitude"] - 120.14) > 1e-3
+
+
+def gcj02(longitude: float, latitude: float) -> tuple[float, float]:
+    """The public forward formula, WGS84 to GCJ-02, written independently of the macro."""
+    from math import cos, pi, sin, sqrt
+
+    x, y = longitude - 105, latitude - 35
+    wave = (20 * sin(6 * x * pi) + 20 * sin(2 * x * pi)) * 2 / 3
+    north = -100 + 2 * x + 3 * y + 0.2 * y * y + 0.1 * x * y + 0.2 * sqrt(abs(x)) + wave
+    north += (20 * sin(y * pi) + 40 * sin(y / 3 * pi)) * 2 / 3 + (160 * sin(y / 12 * pi) + 320 * sin(y * pi / 30)) * 2 / 3
+    east = 300 + x + 2 * y + 0.1 * x * x + 0.1 * x * y + 0.1 * sqrt(abs(x)) + wave
+    east += (20 * sin(x * pi) + 40 * sin(x / 3 * pi)) * 2 / 3 + (150 * sin(x / 12 * pi) + 300 * sin(x / 30 * pi)) * 2 / 3
+    axis, eccentricity, radians = 6378245.0, 0.00669342162296594323, latitude / 180 * pi
+    magic = 1 - eccentricity * sin(radians) ** 2
+    north = north * 180 / (axis * (1 - eccentricity) / (magic * sqrt(magic)) * pi)
+    east = east * 180 / (axis / sqrt(magic) * cos(radians) * pi)
+    return longitude + east, latitude + north
