@@ -29,7 +29,7 @@ def list_models(settings: Settings, as_json: bool) -> None:
         for column in ("id", "title", "subject", "threshold", "factors", "version"):
             table.add_column(column, overflow="fold")
         for one in models.values():
-            factors = ", ".join(f"{w.factor} {w.weight:g}" for w in one.factors)
+            factors = "\n".join(f"{w.factor} {w.weight:g}" for w in one.factors)
             table.add_row(one.id, f"{one.title.zh}\n{one.title.en}", one.subject, f"{one.threshold:g}", factors, one.version)
         console.print(table)
 

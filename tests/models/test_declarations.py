@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +116,22 @@ def test_a_factor_without_its_query_is_refused(tmp_path: Path) -> None:
     (folder / "lonely.yml").write_text("title: {zh: 甲, en: a}\nsubject: event\ndescription: x\n", encoding="utf-8")
     with pytest.raises(DeclarationError, match=r"lonely.yml: expected its query in lonely.sql beside it"):
         load_factors(_settings(tmp_path))
+
+
+def test_the_examples_of_the_how_to_are_a_model_and_a_factor(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "add-a-model.md").read_text(encoding="utf-8")
+    blocks = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n|^\n)+", page, re.MULTILINE)]
+    for start, name in (
+        ("# my-contracts/detect/", "reported_at_night.yml"),
+        ("# long_description.yml", "factors/long_description.yml"),
+        ("-- long_", "factors/long_description.sql"),
+    ):
+        text = next(block for block in blocks if start in block)
+        path = tmp_path / "detect" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text[text.index(start) :].partition("\n\n")[0], encoding="utf-8")
+    assert "reported_at_night" in load_models(_settings(tmp_path))
+    assert load_factors(_settings(tmp_path))["long_description"].parameters == {"characters": 500}
 
 
 def test_model_list_says_what_each_model_weighs() -> None:
