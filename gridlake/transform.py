@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
+import time
+from collections.abc import Iterable
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from gridlake.barriers import barrier
 from gridlake.contracts import staging
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
 from gridlake.runs import Run, RunError
-from gridlake.tables import write_file
+from gridlake.tables import fsync, write_file
 
 LIBRARY = ("theme", "item", "business", "sharing")
 _PROJECT = ("models", "macros", "tests")
@@ -82,10 +83,11 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     options = ["--full-refresh"] if history.must_start_anew() else []
     history.begin()
     results = _dbt(run, folder, "run", step, [*options, "--select", *selection], len(models))
-    history.finish()
+    history.finish(run.settings.tables / schema for schema in schemas)
     names = sorted(f"{r.node.schema}.{r.node.alias}" for r in results if r.node.resource_type == "model")
     # buildable: a test that reads a later step's tables too waits for that step.
-    tested = _dbt(run, folder, "test", step, ["--indirect-selection", "buildable", "--select", *selection], None)
+    # The manifest that `check` reads is written by then.
+    tested = _dbt(run, folder, "test", step, ["--no-write-json", "--indirect-selection", "buildable", "--select", *selection], None)
     return {"tables": {name: run.tables.row_count(name) for name in names}, "tests": _summary(tested)}
 
 
@@ -94,7 +96,7 @@ class _History:
 
     def __init__(self, folder: Path, step: str, cut: dict[str, int]) -> None:
         self._file = folder / f"{step}.built.json"
-        self._now = {"project": _digest(folder), "cut": cut}
+        self._now: dict[str, Any] = {"project": _digest(folder), "cut": cut}
 
     def must_start_anew(self) -> bool:
         """Whether increments are not to be trusted: other SQL, an earlier cut, or a build that was cut short (perhaps with the power)."""
@@ -106,10 +108,14 @@ class _History:
     def begin(self) -> None:
         """From here until `finish` the tables may be anything."""
         self._file.unlink(missing_ok=True)
+        self._began = time.time()
 
-    def finish(self) -> None:
-        """The tables hold what this project makes of this cut, and are on the disk: the engine does not sync what it writes."""
-        os.sync()
+    def finish(self, folders: Iterable[Path]) -> None:
+        """The tables in these folders hold what this project makes of this cut; they are synced here, as the engine does not do it."""
+        for folder in folders:
+            # Whole seconds of doubt: a clock tick is coarser than time.time().
+            for path in (p for p in folder.rglob("*") if p.stat().st_mtime >= self._began - 1):
+                fsync(path)
         write_file(self._file, json.dumps(self._now).encode())
 
 
@@ -122,21 +128,9 @@ def _dbt(run: Run, folder: Path, command: str, step: str, options: list[str], to
     shutil.rmtree(scratch, ignore_errors=True)
     logs = run.settings.home.absolute() / "logs"
     variables = {"as_of": f"{run.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}", "tables": str(run.settings.tables), "scratch": str(scratch)}
-    arguments = [
-        *(
-            "--quiet",
-            "--no-write-json",
-            "--log-level",
-            "none",
-            "--log-level-file",
-            "info",
-            "--log-path",
-            str(logs),
-            "--no-send-anonymous-usage-stats",
-        ),
-        *(command, "--project-dir", str(folder), "--profiles-dir", str(folder), "--target-path", str(folder / "target")),
-        *("--vars", json.dumps(variables), *options),
-    ]
+    arguments = ["--quiet", "--log-level", "none", "--log-level-file", "info", "--log-path", str(logs), "--no-send-anonymous-usage-stats"]
+    arguments += [command, "--project-dir", str(folder), "--profiles-dir", str(folder), "--target-path", str(folder / "target")]
+    arguments += ["--vars", json.dumps(variables), *options]
     run.engine.spark  # noqa: B018 - dbt finds the session through SPARK_REMOTE, which the engine sets
     with run.progress.task(f"dbt {command} {step}", total=total) as task:
 
