@@ -27,7 +27,7 @@ def list_models(settings: Settings, as_json: bool) -> None:
     def text(console: Console) -> None:
         table = Table(title="模型 Models")
         for column in ("id", "title", "subject", "threshold", "factors", "version"):
-            table.add_column(column, overflow="fold")
+            table.add_column(column, overflow="fold", no_wrap=column in {"id", "factors"})
         for one in models.values():
             factors = "\n".join(f"{w.factor} {w.weight:g}" for w in one.factors)
             table.add_row(one.id, f"{one.title.zh}\n{one.title.en}", one.subject, f"{one.threshold:g}", factors, one.version)
