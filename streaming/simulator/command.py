@@ -1,0 +1,60 @@
+"""`gridlake simulate`, and the simulation as the first part of `gridlake run` without --input."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+
+from gridlake import cli
+from gridlake.progress import ProgressLog
+from gridlake.runs import Run
+from gridlake.settings import Settings
+from streaming.simulator import province
+from streaming.simulator.province import Parameters
+
+
+@click.command()
+@click.option("--days", type=click.IntRange(7, 4000), default=Parameters.days, show_default=True, help="Days simulated, up to and with --until.")
+@click.option("--events", type=click.IntRange(200, 50_000_000), default=Parameters.events, show_default=True, help="Events in these days.")
+@click.option("--seed", type=click.IntRange(0), default=Parameters.seed, show_default=True, help="The same seed gives the same bytes.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), default=Parameters.until.isoformat(), show_default=True, help="The last simulated day.")
+@click.option(
+    "--cities", default=",".join(Parameters.cities), show_default=True, help="The cities that have grids: 12-digit codes with commas between."
+)
+@click.option("--villages", type=click.IntRange(1), help="At most so many villages a city, for a small province.")
+@cli.command_options
+def simulate(settings: Settings, as_json: bool, days: int, events: int, seed: int, until: datetime, cities: str, villages: int | None) -> None:
+    """Fill the inbox with a simulated province, and its _truth folder with what was injected into it."""
+    document = province.simulate(
+        settings.inbox,
+        days=days,
+        events=events,
+        seed=seed,
+        until=until.date(),
+        cities=[c.strip() for c in cities.split(",") if c.strip()],
+        villages=villages,
+        progress=ProgressLog(),
+    )
+
+    def text(console: Console) -> None:
+        verb = "already holds" if document["unchanged"] else "now holds"
+        console.print(f"{settings.inbox} {verb} {document['files']} files, {document['bytes'] / 1e6:.0f} MB", highlight=False)
+        console.print("  " + ", ".join(f"{feed} {rows:,} rows" for feed, rows in document["rows"].items()), highlight=False)
+        console.print("  injected: " + ", ".join(f"{kind} {n:,}" for kind, n in document["findings"].items()), highlight=False)
+        console.print("  dirt: " + ", ".join(f"{kind} {n:,}" for kind, n in document["dirt"].items()), highlight=False)
+        console.print(f"Next: gridlake run --input {settings.inbox}", highlight=False)
+
+    cli.emit(document, as_json=as_json, text=text)
+
+
+def simulate_province(run: Run) -> dict[str, Any]:
+    """The step: the inbox as it was simulated before, whatever with, or the default province where it is empty."""
+    before = province.ledger(run.settings.inbox)
+    if before and before["complete"]:
+        run.progress.say(f"{run.settings.inbox} holds a simulated province already")
+        return before | {"unchanged": True}
+    parameters = before["parameters"] if before else Parameters().document
+    return province.simulate(run.settings.inbox, **Parameters.read(parameters), progress=run.progress)

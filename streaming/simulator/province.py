@@ -1,0 +1,194 @@
+"""Puts the simulated province together: regions, grids, teams, events, steps, dirt, files, and the truth about what was injected."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gridlake import vocabularies as vocabulary_files
+from gridlake.progress import ProgressLog
+from gridlake.runs import RunError
+from gridlake.settings import Settings
+from gridlake.vocabularies import Vocabularies
+from streaming.simulator import dirt, feeds, people, teams
+from streaming.simulator.events import INSTANT_CLOSE, NEAR_DUPLICATE, NIL_REPORT, happen
+from streaming.simulator.handling import handle
+from streaming.simulator.parcels import Feed, replace, write
+from streaming.simulator.territory import lay_out
+
+TRUTH = "_truth"
+MODEL = "invalid_event"
+_LEDGER = "simulation.json"
+_DIRT_COLUMNS = {
+    "feed": pa.string(),
+    "sender_code": pa.string(),
+    "file_name": pa.string(),
+    "row_number": pa.int64(),
+    "kind": pa.string(),
+    "expected_state": pa.string(),
+    "rule": pa.string(),
+    "field": pa.string(),
+}
+
+
+class InboxTaken(RunError):
+    """The inbox holds something else than the simulation asked for."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a simulation is determined by: equal parameters give equal bytes."""
+
+    days: int = 400
+    events: int = 200_000
+    seed: int = 42
+    until: date = date(2026, 10, 31)
+    cities: tuple[str, ...] = ("330100000000", "330400000000")
+    villages: int | None = None
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return asdict(self) | {"until": self.until.isoformat(), "cities": list(self.cities)}
+
+    @staticmethod
+    def read(document: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments of `simulate` that a document names."""
+        return {**document, "until": date.fromisoformat(document["until"])}
+
+
+def simulate(
+    inbox: Path,
+    *,
+    days: int = Parameters.days,
+    events: int = Parameters.events,
+    seed: int = Parameters.seed,
+    until: date = Parameters.until,
+    cities: Sequence[str] = Parameters.cities,
+    villages: int | None = None,
+    progress: ProgressLog | None = None,
+) -> dict[str, Any]:
+    """Fill the inbox with the files of `days` days up to and with `until`, and `_truth/` with what is known about them.
+
+    `villages` limits each city to so many. Gives what `_truth/simulation.json` says, with `unchanged` true where the inbox held just this already.
+    Raises InboxTaken where it holds files of other origin or parameters.
+    """
+    parameters = Parameters(days, events, seed, until, tuple(cities), villages)
+    before = ledger(inbox)
+    if before and before["parameters"] != parameters.document:
+        raise InboxTaken(
+            f"{inbox}: expected an empty folder or one simulated with {parameters.document}; it was simulated with {before['parameters']}. "
+            "Name another folder with --inbox, or remove this one"
+        )
+    if before and before["complete"]:
+        return before | {"unchanged": True}
+    if not before and inbox.is_dir() and any(p for p in inbox.iterdir() if not p.name.startswith(".")):
+        raise InboxTaken(
+            f"{inbox}: holds files that no simulation wrote. Land them with `gridlake run --input {inbox}`, or name another folder with --inbox"
+        )
+    # Said before the first file, so that a simulation that was cut off is taken up again, over the same files.
+    _write_ledger(inbox, {"parameters": parameters.document, "complete": False})
+    made = _simulate(inbox, parameters, vocabulary_files.load_all(Settings()), progress or ProgressLog(quiet=True))
+    document = {"parameters": parameters.document, "complete": True, **made}
+    _write_ledger(inbox, document)
+    return document | {"unchanged": False}
+
+
+def ledger(inbox: Path) -> dict[str, Any] | None:
+    """What `_truth/simulation.json` says; None where there is none."""
+    path = inbox / TRUTH / _LEDGER
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _write_ledger(inbox: Path, document: dict[str, Any]) -> None:
+    replace(inbox / TRUTH / _LEDGER, json.dumps(document, ensure_ascii=False, indent=1).encode())
+
+
+def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, progress: ProgressLog) -> dict[str, Any]:
+    def random(name: str) -> np.random.Generator:
+        # A stream for each part: what one part draws does not move the others.
+        return np.random.default_rng([parameters.seed, zlib.crc32(name.encode())])
+
+    first_day = np.datetime64(parameters.until) - np.timedelta64(parameters.days - 1, "D")
+    end = (np.datetime64(parameters.until) + np.timedelta64(1, "D")).astype("datetime64[s]")
+    planted = people.Planted()
+    progress.say("simulating grids and teams")
+    territory = lay_out(random("territory"), vocabularies, parameters.cities, parameters.villages)
+    members = teams.gather(random("teams"), territory, first_day, parameters.days)
+    planted.into_members(random("planted members"), members)
+    progress.say("simulating events and their handling")
+    events = happen(random("events"), territory, members, vocabularies, first_day, parameters.days, parameters.events)
+    planted.into_events(random("planted events"), events)
+    steps = handle(random("steps"), events, territory, end)
+    deleted = feeds.deletions(random("deletions"), events, steps, end)
+    ground = feeds.Ground(territory, members, events, steps, deleted, first_day, parameters.days)
+    made = [
+        feeds.region(random("region"), vocabularies, first_day),
+        feeds.grid(random("grid"), ground, parameters.cities),
+        feeds.team_member(random("team_member"), ground, parameters.cities, planted),
+        feeds.event(random("event"), ground, planted),
+        *feeds.event_step(random("event_step"), ground, parameters.cities),
+    ]
+    files: dict[str, int] = {}
+    with progress.task("writing files", total=sum(f.rows.groupby(["_sender", "_file"]).ngroups for f in made)) as task:
+        for feed in made:
+            files |= write(feed, inbox, task.advance)
+    findings = _finding_truth(events, deleted)
+    spoiled = _dirt_truth(made)
+    pq.write_table(findings, inbox / TRUTH / "finding_truth.parquet")
+    pq.write_table(spoiled, inbox / TRUTH / "dirt_truth.parquet")
+    replace(inbox / TRUTH / "planted.json", json.dumps(planted.values, ensure_ascii=False, indent=1).encode())
+    return {
+        "rows": {name: sum(len(feed.rows) for feed in made if feed.name == name) for name in dict.fromkeys(feed.name for feed in made)},
+        "events": len(events),
+        "deleted_events": len(deleted),
+        "findings": _counted(findings.column("kind")),
+        "dirt": _counted(spoiled.column("kind")),
+        "expected": {state: n for state, n in _counted(spoiled.column("expected_state")).items() if state != dirt.ACCEPTED},
+        "files": len(files),
+        "bytes": sum((inbox / path).stat().st_size for path in files),
+    }
+
+
+def _finding_truth(events: pd.DataFrame, deleted: pd.DataFrame) -> pa.Table:
+    """model, kind, sender_code, event_id (local), pair_event_id (of a near duplicate: the report that it repeats), grid_row."""
+    found = events[events.kind.isin([NIL_REPORT, NEAR_DUPLICATE, INSTANT_CLOSE]) & ~events.index.isin(deleted.event)]
+    columns = {"model": MODEL, "kind": found.kind, "sender_code": found.sender_code, "event_id": found.event_id, "pair_event_id": found.original}
+    return pa.Table.from_pandas(
+        pd.DataFrame(columns), pa.schema([(name, pa.string()) for name in columns]), preserve_index=False
+    ).replace_schema_metadata(None)
+
+
+def _dirt_truth(made: Sequence[Feed]) -> pa.Table:
+    parts = []
+    for feed in made:
+        rows = feed.rows[feed.rows["_kind"].notna()]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "feed": feed.name,
+                    "sender_code": rows["_sender"],
+                    "file_name": rows["_file"],
+                    "row_number": rows["row_number"],
+                    "kind": rows["_kind"],
+                    "expected_state": rows["_state"],
+                    "rule": rows["_rule"],
+                    "field": rows["_field"],
+                }
+            )
+        )
+    return pa.Table.from_pandas(pd.concat(parts), pa.schema(_DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
+
+
+def _counted(values: pa.ChunkedArray) -> dict[str, int]:
+    return {str(kind): int(count) for kind, count in pd.Series(values.to_pylist()).value_counts().sort_index().items()}
