@@ -32,10 +32,15 @@ from gridlake.vocabularies import Vocabularies
 _COLUMN_NAME = re.compile(r"[A-Za-z\u4e00-\u9fff][A-Za-z0-9_\u4e00-\u9fff]{0,99}")
 _PLACE_NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _SEMVER = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
-_TIME_FORMAT = re.compile(r"(?:yyyy|yy|MM|M|dd|d|HH|H|hh|h|mm|m|ss|s|S{1,6}|a|XXX|XX|X|Z|'[^']*'|[-/. :_,年月日时分秒])+")
+_TIME_FORMAT = re.compile(r"(?:yyyy|y|MM?|dd?|HH?|mm?|ss?|S+|X{1,3}|Z{1,3}|'[^']*'|[^A-Za-z'])+")
 _SPELL_OUT = re.compile(r"\\[wWdDsSbB]")
 _FOREIGN_TO_RE2 = re.compile(r"\(\?(?:=|!|<=|<!|>|P?<)|\\[1-9]|[+*?}]\+")
 _COORDINATE_SYSTEMS = ("CGCS2000", "WGS84", "GCJ-02")
+# What landing calls the reasons that follow from columns and format; a contract's own rules go by their own names.
+FIELD_RULES = frozenset(
+    {"required", "type", "pattern", "length", "minimum", "maximum", "values", "code_list", "region_unknown", "region_scope"}
+    | {"encoding", "json", "duplicate_key", "unknown_column", "column_count", "nonexistent_local_time", "ambiguous_local_time"}
+)
 _EXCLUSIVE = ("column", "constant", "sql")
 _JSON_TYPES: Mapping[str, type | tuple[type, ...]] = {"integer": int, "number": (int, float), "boolean": bool}
 
@@ -263,14 +268,14 @@ class _Look:
 
     def rules(self) -> Iterator[Problem]:
         columns = {c.name: DUCKDB_TYPES[c.logical_type] for c in self.contract.columns}
-        columns |= {f.name: DUCKDB_TYPES["timestamp" if pa.types.is_timestamp(f.type) else "string"] for f in AUDIT}
+        columns |= {"_received_at": DUCKDB_TYPES["timestamp"], "_op": DUCKDB_TYPES["string"]}
         seen: set[str] = set()
         for rule in self.contract.rules:
             place = f"quality {rule.name or '(no name)'}"
             if not _PLACE_NAME.fullmatch(rule.name):
                 yield self.problem(place, "a name of small letters, digits and underscores", rule.name or "none", "name what must hold")
-            if rule.name in seen:
-                yield self.problem(place, "a name used once", rule.name, "rename one: receipts count refusals by it")
+            if rule.name in seen or rule.name in FIELD_RULES:
+                yield self.problem(place, "a name used once", rule.name, "rename it: receipts count refusals by it")
             seen.add(rule.name)
             if not rule.description:
                 yield self.problem(place, "a description", "none", "receipts show it to the sender")
@@ -336,6 +341,7 @@ class _Look:
     def examples(self) -> Iterator[Problem]:
         contract = self.contract
         names = {c.name for c in contract.columns}
+        rules = FIELD_RULES | {r.name for r in contract.rules if r.severity == "error"}
         if not contract.accept:
             yield self.problem("gridlake.accept", "at least one row to accept", "none", "add one that shows a plain, correct row")
         if not contract.reject:
@@ -354,8 +360,9 @@ class _Look:
                 yield self.problem(place, expected, f"no {', '.join(missing)}", "complete the row")
         for number, rejected in enumerate(contract.reject, 1):
             place = f"gridlake.reject[{number}]"
-            if not rejected.rule:
-                yield self.problem(place, "the rule that refuses it", "none", "add rule:")
+            if rejected.rule not in rules:
+                expected = f"a rule of the contract or one of {', '.join(sorted(FIELD_RULES))}"
+                yield self.problem(place, expected, rejected.rule or "none", "name the rule that refuses the row")
             if rejected.field is not None and rejected.field not in names and rejected.field not in rejected.row:
                 yield self.problem(place, "a column of the contract or of the row", rejected.field, "correct field:")
 

@@ -30,7 +30,7 @@ DUCKDB_TYPES: Mapping[str, str] = {
     "number": "DOUBLE",
     "boolean": "BOOLEAN",
     "date": "DATE",
-    "timestamp": "TIMESTAMP WITH TIME ZONE",
+    "timestamp": "TIMESTAMP",
 }
 
 
