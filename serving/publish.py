@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from gridlake import dictionary
+from gridlake import dictionary, quality
 from gridlake.barriers import barrier
 from gridlake.contracts import Contracts
 from gridlake.runs import Run
@@ -38,7 +38,7 @@ def publish(run: Run) -> dict[str, Any]:
 
     Raises PublicationStopped when a critical check failed, when the run was not checked, or when it built no mart.
     """
-    checks = _passed_checks(run)
+    quality.require_publishable(run)
     marts = _marts(run)
     folder = run.settings.home.absolute() / "snapshots"
     unfinished = folder / _UNFINISHED
@@ -48,7 +48,7 @@ def publish(run: Run) -> dict[str, Any]:
     dictionary.write_pages(run.contracts, run.vocabularies, run.settings.home.absolute() / "docs" / "dictionary")
     digests, systems = _write_marts(run, marts, unfinished / MARTS)
     write_file(unfinished / DICTIONARY, _dictionary(run).encode())
-    manifest = _manifest(run, checks, systems, digests, unfinished)
+    manifest = _manifest(run, systems, digests, unfinished)
     target = folder / manifest.snapshot_id
     is_new = not target.exists()
     if is_new:
@@ -85,34 +85,14 @@ def _sources(root: Path) -> Iterator[Path]:
     return (p for p in sorted(root.rglob("*")) if p.is_file() and not made & set(p.relative_to(root).parts) and not p.name.startswith("."))
 
 
-def _passed_checks(run: Run) -> dict[str, int]:
-    if "check" not in run.steps:
-        raise _stopped(
-            f"run {run.run_id}: expected checked tables, but this run has no check step; "
-            f"run `gridlake check --run-id {run.run_id}` and then `gridlake publish --run-id {run.run_id}`"
-        )
-    found = run.steps["check"]["checks"]
-    if found["critical"]:
-        raise _stopped(
-            f"run {run.run_id}: expected no failed critical check, found {found['critical']}; the current snapshot stays as it is. "
-            f"Read {run.settings.home / 'docs' / 'checks' / 'index.html'}, correct the feed or the rule, and run again"
-        )
-    return {"passed": int(found["passed"]), "failed": int(found["failed"])}
-
-
 def _marts(run: Run) -> list[str]:
     built = run.steps.get("mart", {}).get("tables", {})
     marts = [name for name in run.tables.names() if name.startswith("mart.") and name in built]
     if not marts:
-        raise _stopped(f"run {run.run_id}: expected marts built by this run, found none; run `gridlake mart --run-id {run.run_id}` before publishing")
+        raise quality.PublicationStopped(
+            f"run {run.run_id}: expected marts built by this run, found none; do: gridlake mart --run-id {run.run_id}, then check and publish"
+        )
     return marts
-
-
-def _stopped(message: str) -> Exception:
-    # Great Expectations takes seconds to import; only a publication that stops needs the error's type.
-    from gridlake.quality import PublicationStopped
-
-    return PublicationStopped(message)
 
 
 def _write_marts(run: Run, marts: list[str], path: Path) -> tuple[dict[str, str], dict[str, RegionSystem]]:
@@ -171,7 +151,7 @@ def _dictionary(run: Run) -> str:
     return json.dumps(document, ensure_ascii=False, sort_keys=True, default=str)
 
 
-def _manifest(run: Run, checks: dict[str, int], systems: dict[str, RegionSystem], digests: dict[str, str], folder: Path) -> Manifest:
+def _manifest(run: Run, systems: dict[str, RegionSystem], digests: dict[str, str], folder: Path) -> Manifest:
     assert run.as_of is not None
     built = {name for step in _BUILDING_STEPS for name in run.steps.get(step, {}).get("tables", {})}
     names = [n for n in run.tables.names() if n in built or n in run.cut]
@@ -186,7 +166,7 @@ def _manifest(run: Run, checks: dict[str, int], systems: dict[str, RegionSystem]
         contracts={c.id: c.version for c in run.contracts.values()},
         models=_models(run),
         code_digest=code_digest(run.settings),
-        checks=checks,
+        checks={state: int(run.steps["check"]["checks"][state]) for state in ("passed", "failed")},
         files={path.name: _file_digest(path) for path in sorted(folder.iterdir())},
         region_systems=systems,
     )

@@ -1,0 +1,99 @@
+"""`gridlake explain`: one record's way through the lake, as a tree or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.tree import Tree
+
+from gridlake.cli import command_options, emit
+from gridlake.settings import Settings
+from serving.trace import Trace
+
+# Said on the line of the step itself, or of no use to a person.
+_QUIET = {"_payload_digest", "_delivery_id", "_contract_version", "_sender_code", "_op", "_received_at", "_source_position"}
+
+
+@click.command()
+@click.argument("entity")
+@click.argument("key")
+@click.option("--sender", help="The sender, where several have used the same local id.")
+@command_options
+def explain(settings: Settings, as_json: bool, entity: str, key: str, sender: str | None) -> None:
+    """Follow one record: ENTITY (event, grid, …, or a feed such as city_platform__event) and its local or canonical KEY.
+
+    From receipt and every landed version through staging and library to findings and the counts it is part of.
+    Values of class L4 are never shown.
+    """
+    document = Trace(settings).follow(entity, key, sender)
+    emit(document, as_json=as_json, text=lambda console: _print(console, document))
+
+
+def _print(console: Console, document: Mapping[str, Any]) -> None:
+    for record in document["records"]:
+        console.print(_tree(document["entity"], record), highlight=False)
+    console.print(f"快照 snapshot {document['snapshot'] or '尚未发布 none published'}", highlight=False)
+
+
+def _tree(entity: str, record: Mapping[str, Any]) -> Tree:
+    sender = f"{record['sender_code']} {record['sender_name'] or ''}".strip()
+    tree = Tree(f"[bold]{_safe(entity)} {_safe(record['canonical_id'])}[/]" + _safe(f"  {record['feed']}，{sender}，本单位编号 {record['local_id']}"))
+    receipts = tree.add(f"回执 receipt ({len(record['receipts'])})")
+    for receipt in record["receipts"]:
+        counts = " ".join(f"{state} {receipt[state]}" for state in ("received", "accepted", "refused", "duplicate", "waiting"))
+        rows = "、".join(str(n) for n in receipt["rows_of_this_record"])
+        receipts.add(_safe(f"{receipt['received_at']}  {receipt['file_name']} 第 {rows} 行  [{receipt['state']}] {counts}"))
+    landed = tree.add(f"落地 bronze.{_safe(record['feed'])} ({len(record['bronze'])} 版)")
+    before: Mapping[str, Any] = {}
+    for version in record["bronze"]:
+        branch = landed.add(
+            _safe(f"{version['_op']}  {version['_received_at']}  {version['_source_position']}  contract {version['_contract_version']}")
+        )
+        changed = {n: v for n, v in version.items() if n not in _QUIET and v is not None and (not before or before.get(n) != v)}
+        branch.add(_fields(changed))
+        before = version
+    for title, tables in (("归集 staging", record["staging"]), ("库 library", record["library"])):
+        branch = tree.add(f"{title} ({len(tables)} 表)")
+        for table, rows in tables.items():
+            leaf = branch.add(f"{_safe(table)} ({len(rows)} 行)")
+            for row in rows[:5]:
+                leaf.add(_fields({n: v for n, v in row.items() if n not in _QUIET and v is not None}))
+    for match in record["crosswalk"]:
+        tree.add(_safe(f"编号对照 crosswalk  {match['sender_code']} {match['local_id']} → {match['canonical_id']}，自 {match['valid_from']}"))
+    if record["factors"]:
+        factors = tree.add(f"因子 factor ({len(record['factors'])})")
+        for factor in record["factors"]:
+            factors.add(
+                _safe(
+                    f"{factor['factor']} = {factor['value']}"
+                    + (f"，依据 {factor['evidence_type']} {factor['evidence_id']}" if factor["evidence_id"] else "")
+                )
+            )
+    findings = tree.add(f"研判 finding ({len(record['findings'])})")
+    for finding in record["findings"]:
+        leaf = findings.add(
+            _safe(f"{finding['model']} {finding['model_version']}  得分 {finding['score']}（阈值 {finding['threshold']}）  {finding['finding_id']}")
+        )
+        for reason in finding["reasons"]:
+            leaf.add(_safe(f"{reason['contribution']:+.3f}  {reason['reason_zh']}（{reason['factor']}）"))
+    marts = tree.add(f"统计 mart ({len(record['marts'])} 表)")
+    for table, rows in record["marts"].items():
+        if table == "mart.region_overview":
+            marts.add(_safe(f"{table}  计入 " + " › ".join(r["region_name"] for r in rows)))
+        else:
+            leaf = marts.add(_safe(table))
+            for row in rows:
+                leaf.add(_fields(row))
+    return tree
+
+
+def _fields(row: Mapping[str, Any]) -> str:
+    return _safe("  ".join(f"{name}={value}" for name, value in row.items()))
+
+
+def _safe(text: str) -> str:
+    # Square brackets of data are no markup.
+    return text.replace("[", r"\[")
