@@ -136,15 +136,12 @@ def redact(text: pa.Array, own_values: Sequence[pa.Array] = ()) -> pa.Array:
     redacted = pc.replace_substring_regex(redacted, MOBILE, REDACTED["phone"])
     redacted = pc.replace_substring_regex(redacted, LANDLINE, REDACTED["phone"])
     redacted = pc.replace_substring_regex(redacted, GROUPED, REDACTED["phone"])
+    texts, was_blanked = redacted.to_pylist(), False
     for own in own_values:
-        found = [i for i, v in enumerate(own.to_pylist()) if v and len(v) >= 2]
-        if not found:
-            continue
-        texts = redacted.to_pylist()
-        hits = {i: own[i].as_py() for i in found if texts[i] and own[i].as_py() in texts[i]}
-        if hits:
-            redacted = pa.array([t.replace(hits[i], REDACTED["own"]) if i in hits else t for i, t in enumerate(texts)], pa.string())
-    return redacted
+        for row, value in enumerate(own.to_pylist()):
+            if value and len(value) >= 2 and texts[row] and value in texts[row]:
+                texts[row], was_blanked = texts[row].replace(value, REDACTED["own"]), True
+    return pa.array(texts, pa.string()) if was_blanked else redacted
 
 
 def mask(kind: str, value: str | None) -> str | None:

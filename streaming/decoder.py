@@ -214,8 +214,9 @@ class Decoder:
 
         Each key written is followed by `":`, unless white space parts them; so as many `":` as distinct keys leave no room for a second.
         """
-        text = b"\n".join(raw)
-        if b" :" not in text and b"\t:" not in text and b"\r:" not in text and text.count(b'":') == sum(map(len, objects)):
+        text = np.frombuffer(b"\n".join(raw), np.uint8)
+        before = text[np.flatnonzero(text == ord(":")) - 1]
+        if not (before <= ord(" ")).any() and np.count_nonzero(before == ord('"')) == sum(map(len, objects)):
             return []
         return [
             row
