@@ -5,7 +5,7 @@ Holds no row of the sample: example rows are made up, except values of closed li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,8 +14,13 @@ import yaml
 from gridlake.contracts.model import Column, Contract
 from gridlake.contracts.sample import Guess, Sample
 
-# Made up: a district code of no district with a check digit, a number no operator gives out, a name of no person.
-_SYNTHETIC = {"id_number": "110000190001010009", "phone": "13800000000", "person_name": "示例甲", "home_address": "示例路1号"}
+# Made up: no operator gives out 1380000, no district is 110000, no one is called 示例.
+_SYNTHETIC: Mapping[str, Callable[[int], str]] = {
+    "id_number": lambda n: f"11000019000101{n:03d}X",
+    "phone": lambda n: f"1380000{n:04d}",
+    "person_name": lambda n: f"示例{'甲乙丙丁戊己庚辛壬癸'[n % 10]}",
+    "home_address": lambda n: f"示例路{n + 1}号",
+}
 _SYNTHETIC_TEXT = "示例"
 
 
@@ -56,7 +61,7 @@ def draft(source: str, feed: str, sample: Sample, guesses: Iterable[Guess], seal
         "  - property: gridlake.volume # DECIDE: rows in one delivery, and where the numbers come from",
         f"    value: {_inline({'min': 1, 'max': max(1000, sample.row_count * 10), 'origin': f'ten times the sample of {sample.row_count:,} rows'})}",
         "  - {property: gridlake.ignoredColumns, value: []}",
-        *_examples(found),
+        *_examples(found, sealed),
     ]
     return "\n".join(lines) + "\n"
 
@@ -140,8 +145,8 @@ def _source(target: Column, guesses: list[Guess]) -> Guess | None:
     return None
 
 
-def _examples(guesses: list[Guess]) -> Iterator[str]:
-    row = {g.name: _example(g) for g in guesses if g.required or g.key_position}
+def _examples(guesses: list[Guess], sealed: frozenset[str]) -> Iterator[str]:
+    row = {g.name: _example(g, sealed) for g in guesses if g.required or g.key_position}
     yield "  - property: gridlake.accept"
     yield f"    value: [{_inline(row)}]"
     yield "  - property: gridlake.reject # DECIDE: add the mistakes that this sender makes"
@@ -153,9 +158,11 @@ def _examples(guesses: list[Guess]) -> Iterator[str]:
         yield f"      - {_inline({'rule': 'type', 'field': timed, 'row': {**row, timed: '不是时间'}})}"
 
 
-def _example(guess: Guess) -> Any:
+def _example(guess: Guess, sealed: frozenset[str]) -> Any:
     if guess.sealed_kind:
-        return _SYNTHETIC[guess.sealed_kind]
+        # A sample may be made up itself, in the same way.
+        made_up = (_SYNTHETIC[guess.sealed_kind](n) for n in range(1000))
+        return next((value for value in made_up if value not in sealed), _SYNTHETIC_TEXT)
     if guess.example is not None:
         return guess.example
     if guess.values:
