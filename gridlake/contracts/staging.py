@@ -118,7 +118,7 @@ def macros(contracts: Contracts) -> str:
             _returning("conforming(entity)", by_entity, "entity"),
             _returning("entity_columns(entity)", columns, "entity"),
             _returning("key_of(feed)", {c.id: _key(c) for c in contracts.values()}, "feed"),
-            _returning("feed_zones()", {c.id: c.time_zone for c in contracts.values()}),
+            _returning("zone_of(feed)", {c.id: c.time_zone for c in contracts.values()}, "feed"),
             _returning("region_zones()", _region_zones(contracts)),
             _returning("audit_columns()", AUDIT.names),
         ]

@@ -17,6 +17,9 @@ select
     evidence_digest,
     changed_at,
     business_date,
-    {{ minutes_between('lag(happened_at) over (partition by event_id order by step_no, happened_at, step_id)', 'happened_at') }} as minutes_since_previous,
+    {{ minutes_between('previous_at', 'happened_at') }} as minutes_since_previous,
     {{ audit_columns() | join(', ') }}
-from {{ ref('stg_event_step') }}
+from (
+    select *, lag(happened_at) over (partition by event_id order by step_no, happened_at, step_id) as previous_at
+    from {{ ref('stg_event_step') }}
+) as step

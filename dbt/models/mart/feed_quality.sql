@@ -4,7 +4,7 @@ with receipt as (
     select
         *,
         case feed
-            {% for feed, zone in feed_zones().items() %}when '{{ feed }}' then {{ business_date('received_at', zone) }}
+            {% for feed in feeds() %}when '{{ feed }}' then {{ business_date('received_at', zone_of(feed)) }}
             {% endfor %}else {{ business_date('received_at', 'UTC') }}
         end as business_date
     from {{ source('ops', 'receipt') }}

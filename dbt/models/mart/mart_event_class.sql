@@ -6,11 +6,7 @@ with version as (
         row_number() over (
             partition by class_code
             order by
-                case
-                    when valid_from <= {{ business_date(as_of(), 'Asia/Shanghai') }}
-                        and (valid_to is null or valid_to > {{ business_date(as_of(), 'Asia/Shanghai') }}) then 0
-                    else 1
-                end,
+                valid_from <= {{ last_day("'cn'") }} and coalesce(valid_to > {{ last_day("'cn'") }}, true) desc,
                 valid_from desc
         ) as version_rank
     from {{ ref('event_class') }}

@@ -15,7 +15,11 @@ with daily as (
 -- multiplies rows: a region system by its days
 calendar as (
     select region_system, explode(sequence(first_date, greatest(first_date, {{ last_day('region_system') }}))) as business_date
-    from (select region_system, min(business_date) as first_date from daily group by region_system) as span
+    from (
+        select region_system, min(business_date) as first_date
+        from daily
+        group by region_system
+    ) as span
 )
 
 select

@@ -1,13 +1,13 @@
 -- one row per organisation name within a sender, wherever it is named
 {{ config(materialized='incremental', unique_key='organisation_id') }}
 with named as (
-    select _sender_code as sender_code, region_system, organisation_name, 1 as events, 0 as steps, 0 as members
+    select _sender_code as sender_code, region_system, organisation_name, 'event' as named_by
     from {{ ref('stg_event') }}
     union all
-    select _sender_code as sender_code, region_system, actor_organisation as organisation_name, 0 as events, 1 as steps, 0 as members
+    select _sender_code as sender_code, region_system, actor_organisation as organisation_name, 'step' as named_by
     from {{ ref('stg_event_step') }}
     union all
-    select _sender_code as sender_code, region_system, organisation_name, 0 as events, 0 as steps, 1 as members
+    select _sender_code as sender_code, region_system, organisation_name, 'member' as named_by
     from {{ ref('stg_team_member') }}
 )
 
@@ -16,9 +16,9 @@ select
     organisation_name,
     sender_code,
     region_system,
-    sum(cast(events as bigint)) as event_count,
-    sum(cast(steps as bigint)) as step_count,
-    sum(cast(members as bigint)) as member_count
+    count(case when named_by = 'event' then 1 end) as event_count,
+    count(case when named_by = 'step' then 1 end) as step_count,
+    count(case when named_by = 'member' then 1 end) as member_count
 from named
 where organisation_name is not null
 group by region_system, sender_code, organisation_name
