@@ -126,9 +126,8 @@ def _copy(run: Run, database: duckdb.DuckDBPyConnection, name: str) -> None:
 
 def _row_digest(database: duckdb.DuckDBPyConnection, name: str) -> str:
     digest = f"select count(*), sha256(coalesce(string_agg(d, '' order by d), '')) from (select sha256(to_json(t)) as d from {name} as t)"
-    row = database.execute(digest).fetchone()
-    assert row is not None
-    return f"{row[0]}:{row[1]}"
+    ((count, rows),) = database.execute(digest).fetchall()
+    return f"{count}:{rows}"
 
 
 def _region_systems(run: Run, database: duckdb.DuckDBPyConnection) -> dict[str, RegionSystem]:
