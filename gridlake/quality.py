@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -21,9 +21,6 @@ from gridlake import check_page, suites
 from gridlake.privacy import looks_sensitive
 from gridlake.runs import Run
 from gridlake.suites import Expected, Severity, Suite, SuiteError
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 TABLE = "ops.check_result"
 SCHEMA = pa.schema(
@@ -162,7 +159,7 @@ def _validated(run: Run, wanted: list[Suite]) -> Iterator[Result]:
 class _Validation:
     """An ephemeral context of Great Expectations over the run's Spark session."""
 
-    def __init__(self, spark: SparkSession) -> None:
+    def __init__(self, spark: Any) -> None:
         os.environ["GX_ANALYTICS_ENABLED"] = "False"
         # What it finds comes back as results; what it logs (one of its loggers insists on INFO) is for its developers.
         logger = logging.getLogger("great_expectations")

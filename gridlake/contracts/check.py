@@ -93,7 +93,7 @@ def check_files(paths: Iterable[Path], vocabularies: Vocabularies, others: Itera
         except (ContractError, AttributeError, KeyError, TypeError) as error:
             # What the ODCS schema does not cover: a gridlake.* property that is unknown or of another shape than the loader reads.
             said = str(error).removeprefix(f"{path}: ") if isinstance(error, ContractError) else f"{type(error).__name__} {error}"
-            if not by_schema:
+            if all(p.place == "id" for p in by_schema):
                 problems.append(_unreadable(path, said))
     known = {c.id: c for c in [*_readable(others), *loaded.values()]}
     contracts = Contracts(list(known.values()))
@@ -103,12 +103,15 @@ def check_files(paths: Iterable[Path], vocabularies: Vocabularies, others: Itera
 
 
 def schema_problems(path: Path) -> list[Problem]:
-    """Where the file is not what the official ODCS JSON schema allows."""
+    """Where the file is not what the official ODCS JSON schema allows, or not the contract that its path says."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ContractError(f"{path}: not YAML in UTF-8: {error}") from error
     problems = []
+    identity = f"{path.parent.name}.{path.name.removesuffix(SUFFIX)}"
+    if isinstance(document, dict) and document.get("id") != identity:
+        problems.append(Problem(path, "id", f"{identity}, as the path says", _short(document.get("id")), "change the id or move the file"))
     for violation in _odcs_validator().iter_errors(document):
         found = jsonschema.exceptions.best_match([violation])
         came = found.message if isinstance(found.instance, (dict, list)) else json.dumps(found.instance, ensure_ascii=False, default=str)
@@ -139,9 +142,6 @@ class _Look:
 
     def header(self) -> Iterator[Problem]:
         contract = self.contract
-        identity = _raw_id(contract.path)
-        if identity != f"{contract.source}.{contract.feed}":
-            yield self.problem("id", f"{contract.source}.{contract.feed}, as the path says", identity, "change the id or move the file")
         for part in (contract.source, contract.feed):
             if not _PLACE_NAME.fullmatch(part):
                 yield self.problem("path", "small letters, digits and single underscores", part, "rename the folder or the file")
@@ -404,10 +404,6 @@ def _readable(paths: Iterable[Path]) -> Iterator[Contract]:
 
 def _unreadable(path: Path, came: str) -> Problem:
     return Problem(path, "file", "a contract that can be read", came, "correct this first; further checks wait for it")
-
-
-def _raw_id(path: Path) -> str:
-    return str(yaml.safe_load(path.read_text(encoding="utf-8")).get("id"))
 
 
 def _is_semver(version: str) -> bool:

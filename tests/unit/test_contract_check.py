@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,13 @@ from click.testing import CliRunner
 
 from gridlake import vocabularies
 from gridlake.cli import main
-from gridlake.contracts.check import check_files, contract_files
+from gridlake.contracts.check import check_files
 from gridlake.contracts.predicates import objections
 from gridlake.settings import CHECKOUT, Settings
+from gridlake.vocabularies import Vocabularies
 from tests.unit.contract_files import Change, added, changed, column, own, rule, tagged, top, without, write
 
-BUILT_IN = CHECKOUT / "expectations" / "contracts"
+EVENTS = (CHECKOUT / "expectations" / "contracts" / "city_platform" / "event.odcs.yaml",)
 ROW = {"visit_id": "V1", "began_at": "2026-03-01 09:00:00"}
 TO_EVENT = {
     "event_id": {"column": "visit_id"}, "class_code": {"constant": "0101"}, "level_code": {"constant": "1"}, "description": {"column": "ward"},
@@ -94,10 +96,14 @@ MAPS: dict[str, tuple[dict[str, object], str, str]] = {
 }
 
 
-def _problems(tmp_path: Path, *changes: Change) -> list[tuple[str, str]]:
+@cache
+def _vocabularies() -> Vocabularies:
+    return vocabularies.load_all(Settings())
+
+
+def _problems(tmp_path: Path, *changes: Change, beside: tuple[Path, ...] = ()) -> list[tuple[str, str]]:
     path = write(tmp_path, changed(*changes))
-    found = check_files([path], vocabularies.load_all(Settings()), contract_files([BUILT_IN]))
-    return [(p.place, p.came) for p in found]
+    return [(p.place, p.came) for p in check_files([path], _vocabularies(), beside)]
 
 
 def test_a_sound_contract_has_no_problem(tmp_path: Path) -> None:
@@ -117,18 +123,18 @@ def test_it_finds(case: str, tmp_path: Path) -> None:
 def test_it_finds_in_a_map(case: str, tmp_path: Path) -> None:
     entries, place, came = MAPS[case]
     mapping = {name: entry for name, entry in {**TO_EVENT, **entries}.items() if entry is not None}
-    found = _problems(tmp_path, own("conformsTo", "event"), own("map", mapping))
+    found = _problems(tmp_path, own("conformsTo", "event"), own("map", mapping), beside=EVENTS)
     assert [(p, place in p[0] and came in p[1]) for p in found] == [(found[0], True)]
 
 
 def test_a_whole_map_has_no_problem(tmp_path: Path) -> None:
-    assert _problems(tmp_path, own("conformsTo", "event"), own("map", TO_EVENT)) == []
+    assert _problems(tmp_path, own("conformsTo", "event"), own("map", TO_EVENT), beside=EVENTS) == []
 
 
 def test_a_key_that_stands_twice_is_found(tmp_path: Path) -> None:
     path = write(tmp_path, changed())
     path.write_text(path.read_text(encoding="utf-8") + "version: 9.9.9\n", encoding="utf-8")
-    (found,) = check_files([path], vocabularies.load_all(Settings()))
+    (found,) = check_files([path], _vocabularies())
     assert "'version' stands twice" in found.came
 
 
