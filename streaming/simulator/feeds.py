@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +128,7 @@ def region(random: np.random.Generator, vocabularies: Vocabularies, first_day: n
     rows = region_table(vocabularies).to_pandas().assign(valid_from=_REGIONS_SINCE, valid_to=None, source_version=1, changed_at=first_day + _NIGHTLY)
     rows = _placed(rows, PROVINCE, f"region-{first_day.astype('datetime64[M]')}-full.parquet", np.arange(len(rows)))
     villages = rows[rows.region_level == 5]
-    return arranged("region", [rows, dirt.spoiled_cells(random, villages, dirt.REGION, 1, "region_code")], _REGION)
+    return arranged("region", [rows, dirt.spoiled_cells(random, villages, dirt.REGION, 1, "region_code", first=1)], _REGION)
 
 
 def grid(random: np.random.Generator, ground: Ground, cities: Sequence[str]) -> Feed:
@@ -206,7 +206,7 @@ def event(random: np.random.Generator, ground: Ground, planted: Planted) -> Feed
     return arranged("event", parts, pa.schema([]))
 
 
-def event_step(random: np.random.Generator, ground: Ground, cities: Sequence[str]) -> list[Feed]:
+def event_step(random: np.random.Generator, ground: Ground, cities: Sequence[str]) -> Iterator[Feed]:
     """Each month's steps: Parquet, and apart from those JSONL from every second city; the steps of deleted events are deleted with them."""
     steps, events = ground.steps, ground.events
     rows = steps.assign(event_id=events.event_id.to_numpy()[steps.event], source_version=1, changed_at=steps.happened_at, _op="upsert")
@@ -217,7 +217,6 @@ def event_step(random: np.random.Generator, ground: Ground, cities: Sequence[str
     )
     deleted[["action_code", "from_state", "to_state", "actor_organisation", "evidence_digest"]] = None
     each = max(1, round(len(rows) * _EACH_KIND_SHARE / 4))
-    made = []
     for suffix, senders in (("parquet", cities[0::2]), ("jsonl", cities[1::2])):
         parts = []
         for part in (rows, deleted):
@@ -227,14 +226,15 @@ def event_step(random: np.random.Generator, ground: Ground, cities: Sequence[str
             parts.append(_placed(sent, sender[np.isin(sender, senders)], file, _seconds(sent.changed_at)))
         if not len(parts[0]):
             continue
+        # A report step would break the rules about reports besides.
+        later = (parts[0].step_no > 1).to_numpy()
         if suffix == "parquet":
-            parts.append(dirt.spoiled_cells(random, parts[0], dirt.EVENT_STEP_TYPED, each, "step_id"))
+            parts.append(dirt.spoiled_cells(random, parts[0][later], dirt.EVENT_STEP_TYPED, each, "step_id"))
         else:
             columns = [name for name in _STEP.names if name != "_op"]
             parts = [_lined(parts[0], columns), _lined(parts[1], ["step_id", "source_version", "changed_at", "_op"])]
-            parts.append(dirt.spoiled_lines(random, parts[0], dirt.EVENT_STEP, each, "step_id"))
-        made.append(arranged("event_step", [part for part in parts if len(part)], _STEP))
-    return made
+            parts.append(dirt.spoiled_lines(random, parts[0][later], dirt.EVENT_STEP, each, "step_id"))
+        yield arranged("event_step", [part for part in parts if len(part)], _STEP)
 
 
 def _versions(random: np.random.Generator, ground: Ground) -> pd.DataFrame:

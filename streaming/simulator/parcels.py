@@ -33,7 +33,7 @@ SOURCE = "city_platform"
 class Feed:
     """The rows of one feed in the order in which they lie in their files, and how to write them.
 
-    `schema` gives the columns of Parquet files and decides what is written of the others; JSONL feeds carry bytes or text in `_line` instead.
+    `schema` gives the columns of Parquet files and decides what is written of the others; JSONL feeds carry bytes in `_line` instead.
     """
 
     name: str
@@ -58,11 +58,13 @@ def _with_all(part: pd.DataFrame, columns: Sequence[str], parts: Sequence[pd.Dat
 
 
 def json_lines(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
-    """A JSON object a row; times as `yyyy-MM-dd HH:mm:ss`."""
-    with duckdb.connect(":memory:", config={"threads": 1, "enable_progress_bar": "false"}) as connection:
+    """A JSON object a row, as bytes; times as `yyyy-MM-dd HH:mm:ss`."""
+    with duckdb.connect(":memory:", config={"threads": 1}) as connection:
+        connection.execute("set enable_progress_bar = false")
         connection.register("given", pa.Table.from_pandas(rows[list(columns)], preserve_index=False))
-        lines = connection.sql("select to_json(given)::varchar as line from given").to_arrow_table()
-    return pd.Series(lines.column("line").to_numpy(zero_copy_only=False), index=rows.index)
+        lines = connection.sql("select to_json(given)::varchar as line from given").to_arrow_table().column("line")
+    # Bytes: Chinese text is a third smaller so than as Python strings.
+    return pd.Series(lines.cast(pa.binary()).to_numpy(zero_copy_only=False), index=rows.index)
 
 
 def write(feed: Feed, inbox: Path, advance: Callable[[int], None]) -> dict[str, int]:
@@ -99,9 +101,8 @@ def _content(feed: Feed, sender: str, suffix: str, rows: pd.DataFrame) -> bytes:
 
 
 def _jsonl(rows: pd.DataFrame) -> bytes:
-    lines = [line if isinstance(line, bytes) else line.encode() for line in rows[LINE]]
     # A file that breaks off in its last line has no line end there either.
-    return b"\n".join(lines) + (b"" if rows["_kind"].iloc[-1] == "truncated_line" else b"\n")
+    return b"\n".join(rows[LINE]) + (b"" if rows["_kind"].iloc[-1] == "truncated_line" else b"\n")
 
 
 def _csv(rows: pd.DataFrame, schema: pa.Schema, encoding: str) -> bytes:

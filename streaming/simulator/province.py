@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from streaming.simulator.territory import lay_out
 TRUTH = "_truth"
 MODEL = "invalid_event"
 _LEDGER = "simulation.json"
+Stream: TypeAlias = Callable[[str], np.random.Generator]
 _DIRT_COLUMNS = {
     "feed": pa.string(),
     "sender_code": pa.string(),
@@ -132,36 +133,43 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     steps = handle(random("steps"), events, territory, end)
     deleted = feeds.deletions(random("deletions"), events, steps, end)
     ground = feeds.Ground(territory, members, events, steps, deleted, first_day, parameters.days)
-    made = [
-        feeds.region(random("region"), vocabularies, first_day),
-        feeds.grid(random("grid"), ground, parameters.cities),
-        feeds.team_member(random("team_member"), ground, parameters.cities, planted),
-        feeds.event(random("event"), ground, planted),
-        *feeds.event_step(random("event_step"), ground, parameters.cities),
-    ]
+    rows: dict[str, int] = {}
     files: dict[str, int] = {}
-    with progress.task("writing files", total=sum(f.rows.groupby(["_sender", "_file"]).ngroups for f in made)) as task:
-        for feed in made:
+    spoiled: list[pd.DataFrame] = []
+    with progress.task("writing files") as task:
+        # One feed at a time: all of them at once would hold every row twice.
+        for feed in _feeds(random, ground, vocabularies, parameters.cities, planted):
             files |= write(feed, inbox, task.advance)
+            spoiled.append(_dirt_of(feed))
+            rows[feed.name] = rows.get(feed.name, 0) + len(feed.rows)
+            del feed
     findings = _finding_truth(events, deleted)
-    spoiled = _dirt_truth(made)
+    dirt_truth = pa.Table.from_pandas(pd.concat(spoiled), pa.schema(_DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
     pq.write_table(findings, inbox / TRUTH / "finding_truth.parquet")
-    pq.write_table(spoiled, inbox / TRUTH / "dirt_truth.parquet")
+    pq.write_table(dirt_truth, inbox / TRUTH / "dirt_truth.parquet")
     replace(inbox / TRUTH / "planted.json", json.dumps(planted.values, ensure_ascii=False, indent=1).encode())
     return {
-        "rows": {name: sum(len(feed.rows) for feed in made if feed.name == name) for name in dict.fromkeys(feed.name for feed in made)},
+        "rows": rows,
         "events": len(events),
         "deleted_events": len(deleted),
         "findings": _counted(findings.column("kind")),
-        "dirt": _counted(spoiled.column("kind")),
-        "expected": {state: n for state, n in _counted(spoiled.column("expected_state")).items() if state != dirt.ACCEPTED},
+        "dirt": _counted(dirt_truth.column("kind")),
+        "expected": {state: n for state, n in _counted(dirt_truth.column("expected_state")).items() if state != dirt.ACCEPTED},
         "files": len(files),
         "bytes": sum((inbox / path).stat().st_size for path in files),
     }
 
 
+def _feeds(random: Stream, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], planted: people.Planted) -> Iterator[Feed]:
+    yield feeds.region(random("region"), vocabularies, ground.first_day)
+    yield feeds.grid(random("grid"), ground, cities)
+    yield feeds.team_member(random("team_member"), ground, cities, planted)
+    yield feeds.event(random("event"), ground, planted)
+    yield from feeds.event_step(random("event_step"), ground, cities)
+
+
 def _finding_truth(events: pd.DataFrame, deleted: pd.DataFrame) -> pa.Table:
-    """model, kind, sender_code, event_id (local), pair_event_id (of a near duplicate: the report that it repeats), grid_row."""
+    """model, kind, sender_code, event_id (local), pair_event_id (of a near duplicate: the report that it repeats)."""
     found = events[events.kind.isin([NIL_REPORT, NEAR_DUPLICATE, INSTANT_CLOSE]) & ~events.index.isin(deleted.event)]
     columns = {"model": MODEL, "kind": found.kind, "sender_code": found.sender_code, "event_id": found.event_id, "pair_event_id": found.original}
     return pa.Table.from_pandas(
@@ -169,25 +177,12 @@ def _finding_truth(events: pd.DataFrame, deleted: pd.DataFrame) -> pa.Table:
     ).replace_schema_metadata(None)
 
 
-def _dirt_truth(made: Sequence[Feed]) -> pa.Table:
-    parts = []
-    for feed in made:
-        rows = feed.rows[feed.rows["_kind"].notna()]
-        parts.append(
-            pd.DataFrame(
-                {
-                    "feed": feed.name,
-                    "sender_code": rows["_sender"],
-                    "file_name": rows["_file"],
-                    "row_number": rows["row_number"],
-                    "kind": rows["_kind"],
-                    "expected_state": rows["_state"],
-                    "rule": rows["_rule"],
-                    "field": rows["_field"],
-                }
-            )
-        )
-    return pa.Table.from_pandas(pd.concat(parts), pa.schema(_DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
+def _dirt_of(feed: Feed) -> pd.DataFrame:
+    """The feed's rows that are not just good ones, in the columns of dirt_truth.parquet."""
+    names = {"_sender": "sender_code", "_file": "file_name", "row_number": "row_number", "_kind": "kind", "_state": "expected_state"}
+    names |= {"_rule": "rule", "_field": "field"}
+    rows = feed.rows.loc[feed.rows["_kind"].notna(), list(names)]
+    return rows.rename(columns=names).assign(feed=feed.name)[list(_DIRT_COLUMNS)]
 
 
 def _counted(values: pa.ChunkedArray) -> dict[str, int]:
