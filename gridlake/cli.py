@@ -200,7 +200,9 @@ def _print_summary(console: Console, document: dict[str, Any], settings: Setting
     console.print(feeds)
     for feed, reasons in document["refusals"].items():
         for reason, count in sorted(reasons.items(), key=lambda item: -item[1])[:5]:
-            console.print(f"  refused {feed}: {reason} × {count:,}", highlight=False)
+            # A rule of severity warning refuses nothing; landing counts it as `warning:<rule>`.
+            _, _, rule = reason.rpartition("warning:")
+            console.print(f"  {'refused' if rule == reason else 'warned of'} {feed}: {rule} × {count:,}", highlight=False)
     tables = Table(title="Tables")
     tables.add_column("table")
     tables.add_column("rows", justify="right")
