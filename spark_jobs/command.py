@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -25,9 +26,10 @@ def list_models(settings: Settings, as_json: bool) -> None:
     models = load_models(settings)
 
     def text(console: Console) -> None:
-        table = Table(title="模型 Models")
+        # Without frames all six columns fit a terminal of 80 columns.
+        table = Table(title="模型 Models", box=SIMPLE_HEAD, pad_edge=False)
         for column in ("id", "title", "subject", "threshold", "factors", "version"):
-            table.add_column(column, overflow="fold", no_wrap=column in {"id", "factors"})
+            table.add_column(column, overflow="fold")
         for one in models.values():
             factors = "\n".join(f"{w.factor} {w.weight:g}" for w in one.factors)
             table.add_row(one.id, f"{one.title.zh}\n{one.title.en}", one.subject, f"{one.threshold:g}", factors, one.version)

@@ -127,6 +127,7 @@ compared as (
     where
         char_length(later_text) > 0
         and char_length(earlier_text) > 0
+        and coalesce(apart_m <= :most_apart_m, true)
         and (wording_count <= :common_wording or (is_same_class and not is_own_work and coalesce(apart_m <= :same_place_m, false)))
         -- the difference in length alone bounds the similarity
         and abs(char_length(later_text) - char_length(earlier_text)) <= (1.0d - :similarity) * greatest(char_length(later_text), char_length(earlier_text))

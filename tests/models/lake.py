@@ -25,8 +25,8 @@ EVENT = pa.schema(
         *((name, _TIME) for name in ("occurred_at", "reported_at", "deadline_at", "closed_at", "changed_at")),
         ("business_date", pa.date32()),
         ("step_count", _LONG),
-        ("first_response_minutes", _DOUBLE),
-        ("handling_minutes", _DOUBLE),
+        ("first_response_minutes", _LONG),
+        ("handling_minutes", _LONG),
         ("is_closed", pa.bool_()),
         ("is_overdue", pa.bool_()),
         ("reporter_member_id", _TEXT),
@@ -74,22 +74,30 @@ def write_lake(
     feeds: Mapping[str, str] | None = None,
 ) -> Run:
     """A run over a lake with these events, grids (id → WKT as sent) and steps (event, action), as the library would hold them."""
-    rows = list(events)
+    event_rows = [{name: row.get(name) for name in EVENT.names} for row in events]
+    grid_rows = [{"grid_id": g, "feed": "city_platform__grid", "region_system": "cn", "boundary": wkt} for g, wkt in (grids or {}).items()]
+    step_rows = [{"step_id": f"{e}-{n}", "event_id": e, "action_code": a, "happened_at": NOON} for n, (e, a) in enumerate(steps)]
+    return write_frames(
+        root,
+        pa.Table.from_pylist(event_rows, EVENT),
+        pa.Table.from_pylist(grid_rows, STG_GRID),
+        pa.Table.from_pylist(step_rows, STEP),
+        contracts=contracts,
+        feeds=feeds,
+    )
+
+
+def write_frames(
+    root: Path, events: pa.Table, grids: pa.Table, steps: pa.Table, *, contracts: Path | None = None, feeds: Mapping[str, str] | None = None
+) -> Run:
+    """`write_lake` for rows that are tables already, in the schemas EVENT, STG_GRID and STEP; positions are taken as sent."""
     settings = Settings(home=root / "lake", inbox=root / "inbox", contracts=contracts)
     tables = Tables(settings.tables)
-    tables.overwrite("business.event", pa.Table.from_pylist([{f: r.get(f) for f in EVENT.names} for r in rows], EVENT))
-    original = [{**r, "longitude_original": r.get("longitude"), "latitude_original": r.get("latitude")} for r in rows]
-    tables.overwrite("staging.stg_event", pa.Table.from_pylist([{f: r.get(f) for f in STG_EVENT.names} for r in original], STG_EVENT))
-    tables.overwrite(
-        "staging.stg_grid",
-        pa.Table.from_pylist(
-            [{"grid_id": g, "feed": "city_platform__grid", "region_system": "cn", "boundary": wkt} for g, wkt in (grids or {}).items()], STG_GRID
-        ),
-    )
-    tables.overwrite(
-        "business.event_step",
-        pa.Table.from_pylist([{"step_id": f"{e}-{n}", "event_id": e, "action_code": a, "happened_at": NOON} for n, (e, a) in enumerate(steps)], STEP),
-    )
     zones = feeds or {FEED: "Asia/Shanghai"}
+    tables.overwrite("business.event", events)
+    sent = events.select(["event_id", "feed", "longitude", "latitude"]).rename_columns(STG_EVENT.names)
+    tables.overwrite("staging.stg_event", sent.cast(STG_EVENT))
+    tables.overwrite("staging.stg_grid", grids)
+    tables.overwrite("business.event_step", steps)
     tables.overwrite("staging.feed", pa.table({"feed": list(zones), "time_zone": list(zones.values())}, FEEDS))
     return Run.start(settings, quiet=True)

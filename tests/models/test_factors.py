@@ -84,6 +84,16 @@ def test_the_later_of_two_similar_reports_from_one_grid_is_the_duplicate(signals
     assert found["a-2"]["numbers"]["similarity_pct"] == 94
 
 
+def test_alike_texts_about_places_far_apart_are_two_matters(signals_of: Signals) -> None:
+    def at(name: str, longitude: float, minutes: int) -> dict[str, Any]:
+        position = {"longitude": longitude, "latitude": 30.265, "grid_id": "a-G1"}
+        return event(name, description=STALL, reported_at=NOON + minutes * MINUTE, **position)
+
+    found = signals_of("near_duplicate", [at("a-1", 120.14, 0), at("a-across_town", 120.145, 1), at("a-beside", 120.1405, 2)])
+    assert sorted(found) == ["a-beside"]
+    assert found["a-beside"]["evidence_id"] == "a-1"
+
+
 def test_a_report_that_says_it_comes_again_is_compared_without_saying_so(signals_of: Signals) -> None:
     again = [f"再次反映：{STALL}，仍未处理", f"{STALL}（重新上报）"]
     found = signals_of(
