@@ -183,6 +183,7 @@ def summary(current: Run, seconds: float) -> dict[str, Any]:
         "refusals": steps["land"].get("refusals", {}),
         "tables": {name: rows for step in ("stage", "resolve", "build", "detect", "mart") for name, rows in steps[step].get("tables", {}).items()},
         "checks": steps["check"]["checks"],
+        "failed_checks": steps["check"]["failures"],
         "findings": steps["detect"]["findings"],
         "snapshot": steps["publish"]["snapshot"],
         "reports": steps["report"]["reports"],
@@ -210,7 +211,9 @@ def _print_summary(console: Console, document: dict[str, Any], settings: Setting
         tables.add_row(name, f"{rows:,}")
     console.print(tables)
     checks = document["checks"]
-    console.print(f"Checks: {checks['passed']} passed, {checks['failed']} failed")
+    console.print(f"Checks: {checks['passed']:,} passed, {checks['failed']:,} failed, of these critical: {checks['critical_failed']}", highlight=False)
+    for failure in document["failed_checks"]:
+        console.print(f"  {failure['severity']}: {failure['table']}: {failure['title']} ({failure['observed']})", highlight=False)
     for model, found in document["findings"].items():
         measured = "" if found.get("precision") is None else f", precision {found['precision']:.3f}, recall {found['recall']:.3f} against the truth"
         console.print(f"Findings: {model}: {found['count']:,}{measured}", highlight=False)
