@@ -234,7 +234,12 @@ def _expectation(expected: Expected, number: int) -> Any:
     if made is None:
         raise SuiteError(f"{expected.type}: expected a class of great_expectations.expectations, there is none of that name; correct the suite")
     condition: dict[str, Any] = {"row_condition": expected.where, "condition_parser": "spark"} if expected.where else {}
-    return made(**expected.kwargs, **condition, meta={"number": number})
+    try:
+        return made(**expected.kwargs, **condition, meta={"number": number})
+    except (TypeError, ValueError) as error:  # its models are pydantic's, whose errors are ValueErrors
+        raise SuiteError(
+            f"{expected.type} ({expected.title}): expected its own arguments, came {dict(expected.kwargs)}: {error}; correct the suite"
+        ) from error
 
 
 def _result(suite: Suite, expected: Expected, found: Any) -> Result:

@@ -314,8 +314,10 @@ def _by_hand(path: Path, named: Mapping[str, Check]) -> Suite:
 
 def _document(path: Path, known: set[str]) -> dict[str, Any]:
     said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(said, dict):
+        raise SuiteError(f"{path}: expected a mapping of {', '.join(sorted(known))}, came {type(said).__name__}; see the other files beside it")
     unknown = sorted(set(said) - known)
-    missing = sorted(known - {"query", "kwargs"} - set(said))
+    missing = sorted(name for name in known - {"query", "kwargs"} if not said.get(name))
     if unknown or missing:
         raise SuiteError(
             f"{path}: expected {', '.join(sorted(known))}; unknown: {', '.join(unknown) or 'none'}, missing: {', '.join(missing) or 'none'}"

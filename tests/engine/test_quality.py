@@ -13,11 +13,12 @@ import pytest
 import yaml
 from dbt.cli.main import dbtRunner
 
-from gridlake import quality
+from gridlake import quality, suites
 from gridlake.contracts.compile import bronze_schema
 from gridlake.quality import PublicationStopped, require_publishable
 from gridlake.runs import Run
 from gridlake.settings import CHECKOUT, Settings
+from gridlake.suites import Expected, SuiteError
 
 FEED = "city_platform__event"
 BRONZE = f"bronze.{FEED}"
@@ -260,3 +261,29 @@ def test_publication_stops_where_nobody_has_looked(tmp_path: Path) -> None:
     run = Run.start(Settings(home=tmp_path / "lake"), quiet=True)
     with pytest.raises(PublicationStopped, match="gridlake check --run-id"):
         require_publishable(run)
+
+
+def test_every_declared_check_and_suite_names_what_great_expectations_has() -> None:
+    settings = Settings(contracts=None)
+    named = suites.checks(settings)
+    files = [p.stem for p in (settings.expectations / "suites").glob("*.yml")]
+    tables = {yaml.safe_load(p.read_text(encoding="utf-8"))["table"] for p in (settings.expectations / "suites").glob("*.yml")}
+    declared = suites.by_hand(settings, named, tables)
+    assert sorted(s.name for s in declared) == sorted(f"set.{name}" for name in files)
+    for expected in [
+        *(c.on("x") if c.type != "ExpectNoColumnToMatch" else c.on() for c in named.values()),
+        *(e for s in declared for e in s.expected),
+    ]:
+        assert quality._expectation(expected, 0).expectation_type
+
+
+@pytest.mark.parametrize(
+    ("expected", "said"),
+    [
+        (Expected("ExpectMiracles", {}, "warning", "奇迹"), "there is none of that name"),
+        (Expected("ExpectColumnValuesToBeInSet", {"colum": "x", "value_set": [1]}, "warning", "取值"), "expected its own arguments"),
+    ],
+)
+def test_an_expectation_that_does_not_exist_is_refused_not_skipped(expected: Expected, said: str) -> None:
+    with pytest.raises(SuiteError, match=said):
+        quality._expectation(expected, 0)
