@@ -52,6 +52,8 @@ def phones(random: np.random.Generator, count: int) -> Texts:
 
 def id_numbers(random: np.random.Generator, count: int, *, oldest: int = 1962, youngest: int = 2003) -> Texts:
     """Different ID numbers of eighteen digits with right checksums, for births in the years from `oldest` to `youngest`."""
+    if not count:
+        return np.empty(0, object)
     first, last = np.datetime64(f"{oldest}-01-01"), np.datetime64(f"{youngest}-12-31")
     span = int((last - first).astype(int)) + 1
     # A draw without repeats from division × birthday × sequence, so that no two people share a number.

@@ -24,7 +24,7 @@ from streaming.simulator import dirt, feeds, people, teams
 from streaming.simulator.events import INSTANT_CLOSE, NEAR_DUPLICATE, NIL_REPORT, happen
 from streaming.simulator.handling import handle
 from streaming.simulator.parcels import Feed, replace, write
-from streaming.simulator.territory import lay_out
+from streaming.simulator.territory import check_cities, lay_out
 
 TRUTH = "_truth"
 MODEL = "invalid_event"
@@ -82,7 +82,7 @@ def simulate(
     """Fill the inbox with the files of `days` days up to and with `until`, and `_truth/` with what is known about them.
 
     `villages` limits each city to so many. Gives what `_truth/simulation.json` says, with `unchanged` true where the inbox held just this already.
-    Raises InboxTaken where it holds files of other origin or parameters.
+    Raises InboxTaken where it holds files of other origin or parameters, UnknownCity where a city is none of the vocabulary.
     """
     parameters = Parameters(days, events, seed, until, tuple(cities), villages)
     before = ledger(inbox)
@@ -97,9 +97,11 @@ def simulate(
         raise InboxTaken(
             f"{inbox}: holds files that no simulation wrote. Land them with `gridlake run --input {inbox}`, or name another folder with --inbox"
         )
+    vocabularies = vocabulary_files.load_all(Settings())
+    check_cities(vocabularies, parameters.cities)
     # Said before the first file, so that a simulation that was cut off is taken up again, over the same files.
     _write_ledger(inbox, {"parameters": parameters.document, "complete": False})
-    made = _simulate(inbox, parameters, vocabulary_files.load_all(Settings()), progress or ProgressLog(quiet=True))
+    made = _simulate(inbox, parameters, vocabularies, progress or ProgressLog(quiet=True))
     document = {"parameters": parameters.document, "complete": True, **made}
     _write_ledger(inbox, document)
     return document | {"unchanged": False}

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from gridlake.vocabularies import Vocabularies
+from gridlake.vocabularies import Vocabularies, VocabularyError
 from streaming.simulator import profiles
 
-VILLAGE = 5
+CITY, VILLAGE = 2, 5
 _KM_PER_DEGREE = 111.32
 # assumed: residents a square kilometre, in a street's communities and in the country; only their ratio matters.
 _DENSITY = {True: 9000.0, False: 450.0}
@@ -26,7 +26,7 @@ _SPECIAL_TYPES = {"park": 0.02, "market": 0.015, "campus": 0.005}
 _RESIDENTS_PER_VILLAGE = 1800
 
 
-class UnknownCity(Exception):
+class UnknownCity(VocabularyError):
     """A city that the region vocabulary does not have; the message lists those there are."""
 
 
@@ -52,12 +52,9 @@ class Territory:
 
 
 def lay_out(random: np.random.Generator, vocabularies: Vocabularies, cities: Sequence[str], villages: int | None) -> Territory:
-    """The grids of the cities; `villages` limits each city to so many villages, spread over its counties. Raises UnknownCity."""
-    regions = vocabularies.regions.filter(pc.equal(vocabularies.regions.column("region_system"), "cn"))
+    """The grids of the cities; `villages` limits each city to so many villages, spread over its counties."""
+    regions = region_table(vocabularies)
     names = dict(zip(*(regions.column(c).to_pylist() for c in ("region_code", "region_name")), strict=True))
-    known = regions.filter(pc.equal(regions.column("region_level"), 2)).column("region_code").to_pylist()
-    if missing := [c for c in cities if c not in known]:
-        raise UnknownCity(f"no city {', '.join(missing)}; expected 12-digit codes out of {', '.join(known)}")
     every = pd.DataFrame({"region_code": regions.filter(pc.equal(regions.column("region_level"), VILLAGE)).column("region_code").to_pylist()})
     every["sender_code"] = every.region_code.str[:4] + "00000000"
     found = pd.concat([_spread(every[every.sender_code == city], villages) for city in cities], ignore_index=True)
@@ -74,6 +71,14 @@ def lay_out(random: np.random.Generator, vocabularies: Vocabularies, cities: Seq
     # Every sender counts from 1, as real platforms do: the same local ids mean other grids at another sender.
     grids["grid_id"] = "WG" + (grids.groupby("sender_code").cumcount() + 1).astype(str).str.zfill(6)
     return Territory(grids)
+
+
+def check_cities(vocabularies: Vocabularies, cities: Sequence[str]) -> None:
+    """Raises UnknownCity where a code is no city of the vocabulary."""
+    regions = region_table(vocabularies)
+    known = regions.filter(pc.equal(regions.column("region_level"), CITY)).column("region_code").to_pylist()
+    if not cities or (missing := [c for c in cities if c not in known]):
+        raise UnknownCity(f"no city {', '.join(missing) if cities else 'named'}; expected 12-digit codes out of {', '.join(known)}")
 
 
 def region_table(vocabularies: Vocabularies) -> pa.Table:

@@ -1,0 +1,34 @@
+"""What the simulator says of its dirt is what the lander makes of it: no row more, no row fewer, and for no other reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from gridlake.runs import Run
+from gridlake.settings import Settings
+from streaming.landing import land
+from streaming.simulator import simulate
+
+
+def test_exactly_the_rows_that_the_truth_names_are_refused_each_for_its_reason(tmp_path: Path) -> None:
+    simulated = simulate(tmp_path / "inbox", days=45, events=2000, villages=20)
+    run = Run.start(Settings(home=tmp_path / "lake", inbox=tmp_path / "inbox"), quiet=True)
+    landed = land(run)["feeds"]
+    truth = pq.read_table(tmp_path / "inbox" / "_truth" / "dirt_truth.parquet").to_pylist()
+    for feed, rows in simulated["rows"].items():
+        table = f"city_platform__{feed}"
+        expected = {
+            (f"files:{t['sender_code']}/{t['file_name']}", t["row_number"]): [(t["rule"], t["field"])]
+            for t in truth
+            if t["feed"] == feed and t["expected_state"] == "refused"
+        }
+        found = {}
+        for row in run.tables.read(f"quarantine.{table}", columns=["_source_position", "reasons"]).to_pylist():
+            delivery, _, number = row["_source_position"].rpartition("#")
+            found[delivery.partition("@")[0], int(number)] = [(r["rule"], r["field"]) for r in row["reasons"]]
+        assert found == expected, feed
+        assert landed[table]["received"] == rows
+        assert landed[table]["duplicate"] == sum(t["feed"] == feed and t["expected_state"] == "duplicate" for t in truth)
+        assert landed[table]["accepted"] == rows - len(expected) - landed[table]["duplicate"]
