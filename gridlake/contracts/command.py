@@ -37,7 +37,7 @@ def feed() -> None:
 def check(settings: Settings, as_json: bool, paths: tuple[Path, ...]) -> None:
     """Look for what is wrong with contracts: PATHs (files or folders), or all built-in ones and those of --contracts."""
     settings = settings if settings.contracts or not paths else _beside(settings, paths[0])
-    known = contract_files(p for p in (settings.expectations / "contracts", settings.contracts) if p)
+    known = _known(settings)
     asked = contract_files(paths) if paths else known
     problems = check_files(asked, vocabularies.load_all(settings), _others(known, asked))
     document = {"checked": [str(p) for p in asked], "problems": [p.as_json() for p in problems]}
@@ -120,8 +120,7 @@ def new(settings: Settings, as_json: bool, sample: Path, source: str, feed_name:
     guesses = samples.guess(taken, lists)
     text = draft(source, feed_name, taken, guesses, samples.sealed_values(taken, guesses), target)
     write_file(path, text.encode())
-    known = contract_files([settings.expectations / "contracts", *([settings.contracts] if settings.contracts else [])])
-    problems = check_files([path], lists, _others(known, [path]))
+    problems = check_files([path], lists, _others(_known(settings), [path]))
     document = {
         "path": str(path),
         "rows": taken.row_count,
@@ -147,6 +146,12 @@ def _beside(settings: Settings, path: Path) -> Settings:
     if root.resolve().is_relative_to(settings.expectations.resolve()) or not any((root / name).is_dir() for name in _LAYOUT):
         return settings
     return settings.model_copy(update={"contracts": root})
+
+
+def _known(settings: Settings) -> list[Path]:
+    """The built-in contracts and those of --contracts, where it has any."""
+    given = sorted(settings.contracts.glob(f"*/*{SUFFIX}")) if settings.contracts else []
+    return [*contract_files([settings.expectations / "contracts"]), *given]
 
 
 def _others(known: list[Path], asked: list[Path]) -> list[Path]:
