@@ -43,7 +43,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter, sqlfluff, yamllint, contracts, no s
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/sqlfluff lint --processes 2 dbt
+	$(BIN)/sqlfluff lint --processes 2 dbt spark_jobs
 	$(BIN)/yamllint --strict .
 	$(BIN)/gridlake feed check
 

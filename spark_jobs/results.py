@@ -16,7 +16,7 @@ def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str]
     if run.tables.exists(name):
         present = run.tables.read(name)
         if present.schema.equals(schema) and present.combine_chunks().equals(wanted):
-            return wanted.num_rows
+            return int(wanted.num_rows)
     run.tables.overwrite(name, wanted)
     run.engine.register_table(name)
-    return wanted.num_rows
+    return int(wanted.num_rows)

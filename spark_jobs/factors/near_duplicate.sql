@@ -42,7 +42,12 @@ blocked as (
         event_id,
         reported_s,
         concat_ws(
-            '|', 'place', region_system, class_code, cast(cast(round(longitude * 2000) as bigint) as string), cast(cast(round(latitude * 2000) as bigint) as string)
+            '|',
+            'place',
+            region_system,
+            class_code,
+            cast(cast(round(longitude * 2000) as bigint) as string),
+            cast(cast(round(latitude * 2000) as bigint) as string)
         ) as block
     from located
     where longitude is not null
@@ -105,10 +110,13 @@ described as (
         min(k.class_code) = max(k.class_code) as is_same_class,
         count(case when k.channel_code = :own_work_channel then 1 end) = 2 as is_own_work,
         -- plane distance in metres, good to a per mille within a town; null where one of the two has no place
-        case when count(k.longitude) = 2 then
-            111320.0d * sqrt(
-                power((max(k.longitude) - min(k.longitude)) * cos(radians(max(k.latitude))), 2.0d) + power(max(k.latitude) - min(k.latitude), 2.0d)
-            )
+        case
+            when count(k.longitude) = 2
+                then
+                    111320.0d * sqrt(
+                        power((max(k.longitude) - min(k.longitude)) * cos(radians(max(k.latitude))), 2.0d)
+                        + power(max(k.latitude) - min(k.latitude), 2.0d)
+                    )
         end as apart_m,
         max(case when s.described_id = s.event_id then k.text end) as later_text,
         max(case when s.described_id = s.earlier_id then k.text end) as earlier_text
@@ -130,7 +138,8 @@ compared as (
         and coalesce(apart_m <= :most_apart_m, true)
         and (wording_count <= :common_wording or (is_same_class and not is_own_work and coalesce(apart_m <= :same_place_m, false)))
         -- the difference in length alone bounds the similarity
-        and abs(char_length(later_text) - char_length(earlier_text)) <= (1.0d - :similarity) * greatest(char_length(later_text), char_length(earlier_text))
+        and abs(char_length(later_text) - char_length(earlier_text))
+        <= (1.0d - :similarity) * greatest(char_length(later_text), char_length(earlier_text))
 ),
 
 ranked as (
@@ -139,7 +148,7 @@ ranked as (
         earlier_id,
         seconds,
         similarity,
-        row_number() over (partition by event_id order by similarity desc, seconds, earlier_id) as rank
+        row_number() over (partition by event_id order by similarity desc, seconds asc, earlier_id asc) as rank
     from compared
     where similarity >= :similarity
 )

@@ -49,4 +49,4 @@ def _canonical(contract: Contract, name: str) -> Column:
     if "codes" not in entry:
         return column
     cases = reduce(lambda chosen, code: chosen.when(column.cast("string") == str(code[0]), F.lit(code[1])), entry["codes"].items(), F)
-    return cases.otherwise(F.lit(entry.get("default")))  # type: ignore[no-any-return, attr-defined]
+    return cases.otherwise(F.lit(entry.get("default")))

@@ -26,4 +26,5 @@ def closing(product: Number) -> Number:
 
 def check_digit(digits: Iterable[int]) -> int:
     """The digit that goes behind `digits`."""
-    return closing(reduce(running, digits, START))
+    product: int = reduce(running, digits, START)
+    return int(closing(product))

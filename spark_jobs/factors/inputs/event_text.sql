@@ -1,4 +1,4 @@
--- one row per event: its description without case, blanks and punctuation (text), also without digits (wording), and how many events share the wording
+-- one row per event: its description without case, blanks and punctuation (text), also without digits (wording), and how many share the wording
 with normalised as (
     select
         event_id,
@@ -7,6 +7,7 @@ with normalised as (
         regexp_replace(lower(coalesce(description, '')), '[^a-z\u4e00-\u9fff]+', '') as wording
     from business.event
 )
+
 select
     event_id,
     -- Levenshtein takes the product of both lengths; the first 200 characters tell texts apart.
