@@ -323,6 +323,9 @@ def test_a_second_run_accepts_nothing_and_ends_in_the_same_tables(boston: Boston
     assert again["feeds"][FEED]["accepted"] == again["feeds"][FEED]["received"] == 0
     assert again["feeds"][FEED]["already_landed"] == 1
     assert digests(boston.home) == before
+    one, other = (json.loads((Path(d["snapshot"]["path"]) / "manifest.json").read_text(encoding="utf-8")) for d in (boston.document, again))
+    differing = {name for name in one if one[name] != other[name]} - {"run_id", "created_at", "files"}
+    assert differing == set(), "the same cut and the same code are the same snapshot"
     assert again["snapshot"]["id"] == boston.document["snapshot"]["id"]
     assert again["tables"] == boston.document["tables"]
     assert sorted(again["reports"]) == sorted(boston.document["reports"])
