@@ -21,6 +21,7 @@ NIL_REPORT, NEAR_DUPLICATE, INSTANT_CLOSE = "nil_report", "near_duplicate", "ins
 _PARTS_OF_DAY = ((0, 6, "凌晨"), (6, 9, "清晨"), (9, 12, "上午"), (12, 14, "中午"), (14, 17, "下午"), (17, 19, "傍晚"), (19, 24, "晚间"))
 # A repeat comes within three days of the report that it repeats.
 _REPEAT_SECONDS = (20 * 60, 70 * 3600)
+_SHORTENED_SHARE = 0.15
 _ROADS_OF_GRID = 3
 _CONTACT_IN_TEXT_SHARE = 0.04
 _ID_IN_TEXT_SHARE = 0.005
@@ -242,6 +243,11 @@ def _with_contact(random: np.random.Generator, events: pd.DataFrame, text: Texts
     return text
 
 
+def _without_a_clause(text: str) -> str:
+    clauses = text.split("，")
+    return "，".join(clauses[:-2] + clauses[-1:]) if len(clauses) > 3 else text
+
+
 def _repeats(
     random: np.random.Generator, events: pd.DataFrame, territory: Territory, count: int, first_day: np.datetime64, days: int
 ) -> pd.DataFrame:
@@ -258,6 +264,8 @@ def _repeats(
     for old, new in words["edits"]:
         edited = random.random(len(chosen)) < 0.2
         text = text.where(~edited, text.str.replace(old, new, n=1, regex=False))
+    shortened = random.random(len(chosen)) < _SHORTENED_SHARE
+    text = text.where(~shortened, text.map(_without_a_clause))
     openings, endings = np.array(words["openings"], object), np.array(words["endings"], object)
     text = openings[random.integers(len(openings), size=len(chosen))] + text + endings[random.integers(len(endings), size=len(chosen))] + "。"
     # An unchanged text would be a copy, not a repeat in other words.

@@ -131,7 +131,8 @@ def _ends(random: np.random.Generator, events: pd.DataFrame, ways: NDArray[np.ob
     overdue = dispatched & (random.random(count) < np.minimum(share / dispatched.mean(), 0.9))
     in_time = limit * (0.06 + 0.9 * random.beta(1.2, 2.2, count))
     late = limit * (1.02 + random.exponential(0.5, count))
-    spot = np.clip(random.lognormal(np.log(55 * 60), 1.1, count), 6 * 60, 0.9 * limit)
+    # Somebody who clears a stairwell while standing there takes minutes too: that is quick, but it is no instant close.
+    spot = np.clip(random.lognormal(np.log(55 * 60), 1.2, count), 3.5 * 60, 0.9 * limit)
     brief = random.uniform(20 * 60, 10 * 3600, count)
     total = np.select([overdue, dispatched, ways == "on_the_spot"], [late, _by_day(random, events, in_time, limit), spot], brief)
     instant = (events.kind == INSTANT_CLOSE).to_numpy()
