@@ -211,7 +211,9 @@ def _print_summary(console: Console, document: dict[str, Any], settings: Setting
         tables.add_row(name, f"{rows:,}")
     console.print(tables)
     checks = document["checks"]
-    console.print(f"Checks: {checks['passed']:,} passed, {checks['failed']:,} failed, of these critical: {checks['critical_failed']}", highlight=False)
+    console.print(
+        f"Checks: {checks['passed']:,} passed, {checks['failed']:,} failed, of these critical: {checks['critical_failed']}", highlight=False
+    )
     for failure in document["failed_checks"]:
         console.print(f"  {failure['severity']}: {failure['table']}: {failure['title']} ({failure['observed']})", highlight=False)
     for model, found in document["findings"].items():

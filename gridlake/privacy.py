@@ -33,12 +33,20 @@ SMALLEST_PUBLISHED_COUNT = 5
 TOKEN_DIGITS = 32  # 128 bits: no collision to be expected among a province's 65 million residents
 _CHUNK = 4 * 1024 * 1024
 
-# 18-digit resident ID numbers, mobile numbers and landlines inside free text; spaces and hyphens may part the groups of a number.
-ID_NUMBER = r"[1-9][0-9]{5}[\- ]?(?:18|19|20)[0-9]{2}[\- ]?(?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01])[\- ]?[0-9]{3}[0-9Xx]"
+# Resident ID numbers (18 digits, and 15 as issued before 1999), mobile numbers and landlines inside free text; spaces and
+# hyphens may part the groups of a number.
+_BIRTHDAY = r"(?:0[1-9]|1[0-2])(?:[0-2][0-9]|3[01])"
+ID_NUMBER = (
+    rf"(?:[1-9][0-9]{{5}}[\- ]?(?:18|19|20)[0-9]{{2}}[\- ]?{_BIRTHDAY}[\- ]?[0-9]{{3}}[0-9Xx]"
+    rf"|\b[1-9][0-9]{{7}}{_BIRTHDAY}[0-9]{{3}}\b)"
+)
 MOBILE = r"(?:\+?86[\- ]?)?1[3-9][0-9][\- ]?[0-9]{4}[\- ]?[0-9]{4}"
 LANDLINE = r"0[0-9]{2,3}[\- ][0-9]{7,8}"
 # Written in groups of 3-3-4: China's 400 and 800 numbers, and all of North America.
 GROUPED = r"(?:\+?1[\-. ])?\(?[2-9][0-9]{2}(?:\) ?|[\-. ])[2-9][0-9]{2}[\-. ][0-9]{4}"
+_WIDE = "０１２３４５６７８９"
+_PLAIN = str.maketrans(_WIDE, "0123456789")
+_SHORTEST_NUMBER = 7  # a landline without its area code
 REDACTED = {"id_number": "[证件号]", "phone": "[电话]", "own": "[姓名或地址]"}
 
 
@@ -132,7 +140,7 @@ class Keys:
 
 def redact(text: pa.Array, own_values: Sequence[pa.Array] = ()) -> pa.Array:
     """Free text without ID numbers, phone numbers and the row's own L4 values (names, addresses of two letters and more)."""
-    redacted = pc.replace_substring_regex(text, ID_NUMBER, REDACTED["id_number"])
+    redacted = pc.replace_substring_regex(_with_plain_digits(text), ID_NUMBER, REDACTED["id_number"])
     redacted = pc.replace_substring_regex(redacted, MOBILE, REDACTED["phone"])
     redacted = pc.replace_substring_regex(redacted, LANDLINE, REDACTED["phone"])
     redacted = pc.replace_substring_regex(redacted, GROUPED, REDACTED["phone"])
@@ -142,6 +150,15 @@ def redact(text: pa.Array, own_values: Sequence[pa.Array] = ()) -> pa.Array:
             if value and len(value) >= 2 and texts[row] and value in texts[row]:
                 texts[row], was_blanked = texts[row].replace(value, REDACTED["own"]), True
     return pa.array(texts, pa.string()) if was_blanked else redacted
+
+
+def _with_plain_digits(text: pa.Array) -> pa.Array:
+    # Full-width digits in rows that hold enough of them for a phone number; other rows stay as they are.
+    wide = pc.fill_null(pc.greater_equal(pc.count_substring_regex(text, f"[{_WIDE}]"), _SHORTEST_NUMBER), False)
+    if not pc.any(wide).as_py():
+        return text
+    plain = [t.translate(_PLAIN) if w else t for t, w in zip(text.to_pylist(), wide.to_pylist(), strict=True)]
+    return pa.array(plain, pa.string())
 
 
 def mask(kind: str, value: str | None) -> str | None:

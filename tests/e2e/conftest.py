@@ -19,7 +19,7 @@ from gridlake.tables import Tables
 
 GRIDLAKE = str(Path(sys.executable).parent / "gridlake")
 FULL = os.environ.get("GRIDLAKE_TEST_SIZE") == "full"
-SIZE = ["--days", "400", "--events", "200000"] if FULL else ["--days", "60", "--events", "3000"]
+SIZE = ["--days", "400", "--events", "200000"] if FULL else ["--days", "60", "--events", "3000", "--villages", "100"]
 # Filled anew by every process that writes a table, so not part of "the same tables".
 WHEN_AND_WHO = {"_received_at", "received_at", "last_received_at", "run_id", "checked_at", "published_at"}
 

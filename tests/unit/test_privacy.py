@@ -264,3 +264,8 @@ def test_masks_show_that_a_value_is_there_and_not_which(kind: str, value: str | 
 @pytest.mark.parametrize(("count", "published"), [(0, "0"), (1, "<5"), (4, "<5"), (5, "5"), (1200, "1200")])
 def test_fewer_than_five_persons_are_published_as_fewer_than_five(count: int, published: str) -> None:
     assert suppress(count) == published
+
+
+def test_full_width_and_fifteen_digit_numbers_are_redacted_and_years_stay() -> None:
+    texts = pa.array(["电话１３８１２３４５６７８号", "老证330106900101123，单号1234567890123456", "２０２６年第１２期", None])
+    assert redact(texts).to_pylist() == ["电话[电话]号", "老证[证件号]，单号1234567890123456", "２０２６年第１２期", None]
