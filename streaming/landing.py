@@ -35,8 +35,11 @@ from streaming.quarantine import UNROUTED, Vault
 from streaming.reasons import Mask, Reasons, label, total
 from streaming.receipts import BELOW_MINIMUM, EMPTY, LANDED, REFUSED_WHOLE, WARNING, Receipt
 from streaming.repeats import Repeats
-from streaming.rows import CHUNK_BYTES, CHUNK_ROWS, Block, Chunk, Connector, Delivery, DeliveryChanged, Unreadable, cut
+from streaming.rows import Block, Chunk, Connector, Delivery, DeliveryChanged, Unreadable, cut
 
+# A chunk is landed whole or not at all. It is cut by the delivery's own rows alone, so a repeat cuts it at the same ones.
+CHUNK_ROWS = 100_000
+CHUNK_BYTES = 64 << 20
 # Small files share a batch, and so a commit; beyond so many of them a commit's list of transactions grows long.
 _MOST_CHUNKS = 2000
 # The app transaction that says that a delivery is landed to its end; the delivery's own says how far it is.
@@ -243,7 +246,7 @@ class _FeedLander:
     def _chunks(self, delivery: Delivery, unfinished: _Unfinished) -> Iterator[Chunk]:
         """The chunks of a delivery that bronze does not have."""
         landed = unfinished.landed.get(delivery.id, _BEFORE_ANY)
-        for chunk in cut(delivery, self._connector.blocks(delivery), lambda: self._connector.keep(delivery)):
+        for chunk in _cut(self._connector, delivery):
             if chunk.last_row > landed:
                 yield chunk
 
@@ -315,8 +318,7 @@ class _FeedLander:
         if chunk.is_last:
             return True
         if chunk.delivery.id not in self._below_minimum:
-            blocks = cut(chunk.delivery, self._connector.blocks(chunk.delivery), lambda: self._connector.keep(chunk.delivery))
-            self._below_minimum[chunk.delivery.id] = sum(c.rows for c in blocks) < minimum
+            self._below_minimum[chunk.delivery.id] = sum(c.rows for c in _cut(self._connector, chunk.delivery)) < minimum
         return self._below_minimum[chunk.delivery.id]
 
     def _receipts(self, batch: _Batch, refused: Mask, duplicate: Mask, reasons: Reasons, warnings: Reasons) -> list[Receipt]:
@@ -393,7 +395,7 @@ def _refuse_unrouted(run: Run, connector: Connector, feed: str) -> Counts:
         if app in told:
             counts.already_landed += 1
             continue
-        chunk = next(iter(cut(delivery, connector.blocks(delivery), lambda d=delivery: connector.keep(d))))  # type: ignore[misc]
+        chunk = next(_cut(connector, delivery))
         refusal = _is_refused_whole(chunk)
         if refusal is None:
             raise ValueError(f"{feed}: {delivery.id} has no contract and was not refused by its connector")
@@ -411,6 +413,10 @@ def _refuse_unrouted(run: Run, connector: Connector, feed: str) -> Counts:
         barrier("landing.after_receipt")
         counts.add(receipt)
     return counts
+
+
+def _cut(connector: Connector, delivery: Delivery) -> Iterator[Chunk]:
+    return cut(delivery, connector.blocks(delivery), lambda: connector.keep(delivery), rows=CHUNK_ROWS, size=CHUNK_BYTES)
 
 
 def _is_refused_whole(chunk: Chunk) -> Unreadable | None:

@@ -13,9 +13,6 @@ import pyarrow as pa
 
 # A row of more bytes is refused: the widest row a contract allows today, a grid boundary of 100,000 characters, has a tenth of it.
 LARGEST_ROW_BYTES = 1 << 20
-# A chunk is landed whole or not at all. Its bounds are fixed by the delivery's own content, so a repeat cuts it at the same rows.
-CHUNK_ROWS = 100_000
-CHUNK_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -209,7 +206,7 @@ class Connector(Protocol):
         """Seal a delivery's bytes as they are; gives the place that quarantine names."""
 
 
-def cut(delivery: Delivery, blocks: Iterable[Block], keep: Callable[[], str], *, rows: int = CHUNK_ROWS, size: int = CHUNK_BYTES) -> Iterator[Chunk]:
+def cut(delivery: Delivery, blocks: Iterable[Block], keep: Callable[[], str], *, rows: int, size: int) -> Iterator[Chunk]:
     """Cut a delivery into chunks of at most `rows` rows and `size` bytes (or one row); the last one says so.
 
     Where a reader breaks off, what it could not take in is one row more, its bytes kept by `keep`, which names them.
