@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gridlake import contracts, senders, vocabularies
-from gridlake.engine import Engine
+from gridlake.engine import Engine, require_usable
 from gridlake.settings import Settings
 from gridlake.tables import Tables
 
@@ -67,6 +67,7 @@ def _lake(settings: Settings) -> str:
     existing = next(p for p in (settings.home.absolute(), *settings.home.absolute().parents) if p.exists())
     if not os.access(existing, os.W_OK):
         raise PermissionError(f"{existing} is not writable")
+    require_usable(settings.engine, settings.tables)
     free = shutil.disk_usage(existing).free / 1e9
     if free < _FREE_GB:
         raise OSError(f"{free:.1f} GB free at {existing}, at least {_FREE_GB} GB expected")

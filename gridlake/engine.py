@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gridlake.tables import Tables
@@ -27,6 +28,15 @@ class EngineError(Exception):
     """The engine could not be started or reached."""
 
 
+def require_usable(kind: str, root: Path) -> None:
+    """Raise EngineError when the engine cannot write below this folder: to be asked before anything lands there."""
+    if kind == EMBEDDED and not _WRITABLE_PATH.fullmatch(str(root)):
+        raise EngineError(
+            f"{root}: the embedded engine needs a path of letters, digits and / . _ - + without blanks, Chinese or quotes; "
+            "give such a folder by --home"
+        )
+
+
 class Engine:
     """A running engine with one session that dbt, jobs and this process share by `url`."""
 
@@ -35,11 +45,7 @@ class Engine:
         self._server: object | None = None
         session = f"session_id={uuid.uuid4()};user_id=gridlake"
         if kind == EMBEDDED:
-            if not _WRITABLE_PATH.fullmatch(str(tables.root)):
-                raise EngineError(
-                    f"{tables.root}: the embedded engine needs a path of letters, digits and / . _ - + without blanks, Chinese or quotes; "
-                    "give such a folder by --home"
-                )
+            require_usable(kind, tables.root)
             # Sail logs through env_logger; its INFO lines are for its developers.
             os.environ.setdefault("RUST_LOG", "error")
             from pysail.spark import SparkConnectServer

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from gridlake import contracts, senders, vocabularies
 from gridlake.contracts import Contract, Contracts
-from gridlake.engine import Engine
+from gridlake.engine import Engine, require_usable
 from gridlake.privacy import Keys
 from gridlake.progress import ProgressLog
 from gridlake.senders import Senders
@@ -139,6 +139,7 @@ class Run:
     def perform(self, name: str) -> dict[str, Any]:
         """One step, timed and entered in the ledger; the last one ends the run, one that fails stops it."""
         started = time.monotonic()
+        require_usable(self.settings.engine, self.settings.tables)
         try:
             if name in STEPS[1:] and not self.cut:
                 self.take_cut()
