@@ -30,6 +30,8 @@ from serving.snapshots import CURRENT, DICTIONARY, MANIFEST, MARTS, Manifest, Re
 # The folder in which a snapshot is put together; it is no snapshot, so nobody opens it, and the next publication clears it.
 _UNFINISHED = ".unfinished"
 _PACKAGES = ("gridlake", "streaming", "spark_jobs", "serving")
+# What a drill asks for by equality; with an index it takes half a millisecond whatever the number of grids.
+_INDEXED = tuple((mart, column) for mart in ("mart.region", "mart.region_overview") for column in ("region_code", "parent_code"))
 _BUILDING_STEPS = ("stage", "resolve", "build", "detect", "mart")
 
 
@@ -105,6 +107,9 @@ def _write_marts(run: Run, marts: list[str], path: Path) -> tuple[dict[str, str]
                 _copy(run, database, name)
                 digests[name] = _row_digest(database, name)
                 task.advance()
+        for number, (name, column) in enumerate(_INDEXED):
+            if name in marts:
+                database.execute(f"create index drill_{number} on {name} ({column})")
         systems = _region_systems(run, database) if "mart.region" in marts else {}
     return digests, systems
 

@@ -77,9 +77,11 @@ class Snapshot:
         self.folder = folder
         self.manifest = Manifest.read(folder / MANIFEST)
         self._connection = duckdb.connect(str(folder / MARTS), read_only=True)
-        # Only now: ICU, which knows time zones, is not there yet while the database is opened.
-        for setting in ("global TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
-            self._connection.execute(f"set {setting}")
+        # All connections of a process to one file share its settings, so the first one makes them. Only now, after opening:
+        # before it ICU, which knows time zones, is not there yet.
+        if self._connection.execute("select not current_setting('lock_configuration')::boolean").fetchall() == [(True,)]:
+            for setting in ("global TimeZone = 'UTC'", "enable_external_access = false", "lock_configuration = true"):
+                self._connection.execute(f"set {setting}")
 
     @property
     def id(self) -> str:

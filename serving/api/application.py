@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 from fastapi import FastAPI
 
 from gridlake import __version__
 from gridlake.settings import Settings
 from serving.api import feeds, findings, health, pages, posture, problems, regions, snapshots
+from serving.api.answers import Answer
 from serving.snapshots import Snapshots
 
 DESCRIPTION = """\
@@ -44,4 +48,25 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (regions, posture, findings, feeds, snapshots, health):
         app.include_router(module.router)
     app.include_router(pages.router, include_in_schema=False)
+    app.openapi = _with_whole_examples(app.openapi)  # type: ignore[method-assign]
     return app
+
+
+def _with_whole_examples(described: Callable[[], dict[str, Any]]) -> Callable[[], dict[str, Any]]:
+    """FastAPI leaves nulls out of examples, which then lack required fields: put the examples back as the models have them."""
+
+    def openapi() -> dict[str, Any]:
+        document = described()
+        whole = {model.__name__: model.model_json_schema()["examples"] for model in _answers(Answer)}
+        for name, schema in document["components"]["schemas"].items():
+            if "examples" in schema:
+                schema["examples"] = whole.get(name, schema["examples"])
+        return document
+
+    return openapi
+
+
+def _answers(kind: type[Answer]) -> Iterator[type[Answer]]:
+    for model in kind.__subclasses__():
+        yield model
+        yield from _answers(model)

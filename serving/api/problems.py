@@ -22,7 +22,14 @@ class ProblemBody(BaseModel):
 
     model_config = ConfigDict(
         json_schema_extra={
-            "examples": [{"expected": "a region of snapshot 20260302-0f3a9c1d2b4e", "came": "999", "do": "start from GET /regions", "snapshot": None}]
+            "examples": [
+                {
+                    "expected": "a region of snapshot 20260302-0f3a9c1d2b4e",
+                    "came": "999",
+                    "do": "start from GET /regions",
+                    "snapshot": "20260302-0f3a9c1d2b4e",
+                }
+            ]
         }
     )
 

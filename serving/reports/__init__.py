@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from gridlake.barriers import barrier
 from gridlake.runs import Run
@@ -60,8 +60,7 @@ def render(snapshot: Snapshot, report: Report, region: dict[str, Any], week: Wee
     """One issue: docx and html, and the query results it was made of as json. Gives the paths of docx and html."""
     content = gather(snapshot, report, region, week)
     pictures = {chart.name: draw(chart, rows) for chart in report.charts if (rows := content.results[chart.query])}
-    # A code of a foreign system may hold a slash.
-    stem = f"{report.name}-{quote(region['region_code'], safe=' ')}-{week}"
+    stem = f"{report.name}-{_as_file_name(region['region_code'])}-{week}"
     files = {
         folder / f"{stem}.docx": render_docx(report, content.context, pictures, snapshot.manifest.as_of),
         folder / f"{stem}.html": render_html(report, content.context, pictures),
@@ -72,6 +71,11 @@ def render(snapshot: Snapshot, report: Report, region: dict[str, Any], week: Wee
             barrier("report.between_files")
         write_file(path, written)
     return list(files)
+
+
+def _as_file_name(code: str) -> str:
+    # A code of a foreign system may hold slashes and spaces; equal names need equal codes.
+    return re.sub(r"[^A-Za-z0-9._-]", lambda sign: f"~{sign[0].encode().hex()}", code)
 
 
 def _snapshot(run: Run) -> Snapshot:

@@ -64,8 +64,10 @@ def gather(snapshot: Snapshot, report: Report, region: Row, week: Week) -> Conte
         "last": week.sunday,
         "before": week.previous.monday,
     }
-    results = {query: _query(snapshot, report, query, parameters, issue) for query in report.queries}
+    # The key numbers first: where one is missing, that is what has to be said.
+    results = {"numbers": _query(snapshot, report, "numbers", parameters, issue)}
     figures = {n.name: _figure(n, results["numbers"][0], issue) for n in report.numbers}
+    results |= {query: _query(snapshot, report, query, parameters, issue) for query in report.queries if query != "numbers"}
     archive = _archive(snapshot, report, region, week, results)
     context: dict[str, Any] = {
         "title": report.title,
