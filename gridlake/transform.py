@@ -9,12 +9,14 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterable
-from datetime import UTC
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from gridlake import reference
 from gridlake.barriers import barrier
@@ -78,32 +80,48 @@ def assemble(run: Run) -> Path:
 def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     folder = assemble(run)
     models = sorted(p.stem for schema in schemas for p in (folder / "models" / schema).glob("*.sql"))
-    selection = [f"path:models/{schema}" for schema in schemas]
-    history = _History(folder, step, run.cut)
-    options = ["--full-refresh"] if history.must_start_anew() else []
+    selection = ["--select", *(f"path:models/{schema}" for schema in schemas)]
+    history = _History(folder, step, run)
+    refresh = ["--full-refresh"] if history.must_start_anew() else []
+    dbt = _Dbt(run, folder, step, history.arrived_since())
     history.begin()
-    results = _dbt(run, folder, "run", step, [*options, "--select", *selection], len(models))
+    results = dbt.run([*refresh, *selection], len(models))
     history.finish(run.settings.tables / schema for schema in schemas)
     names = sorted(f"{r.node.schema}.{r.node.alias}" for r in results if r.node.resource_type == "model")
     # buildable: a test that reads a later step's tables too waits for that step.
-    # The manifest that `check` reads is written by then.
-    tested = _dbt(run, folder, "test", step, ["--no-write-json", "--indirect-selection", "buildable", "--select", *selection], None)
+    tested = dbt.test(["--indirect-selection", "buildable", *selection])
     return {"tables": {name: run.tables.row_count(name) for name in names}, "tests": _summary(tested)}
 
 
 class _History:
     """What a step's tables were built from. Increments count only on a finished build by the same project from no later cut."""
 
-    def __init__(self, folder: Path, step: str, cut: dict[str, int]) -> None:
+    def __init__(self, folder: Path, step: str, run: Run) -> None:
         self._file = folder / f"{step}.built.json"
-        self._now: dict[str, Any] = {"project": _digest(folder), "cut": cut}
+        self._run = run
+        self._now: dict[str, Any] = {"project": _digest(folder), "cut": run.cut}
+        self._known: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {"project": None, "cut": {}}
 
     def must_start_anew(self) -> bool:
         """Whether increments are not to be trusted: other SQL, an earlier cut, or a build that was cut short (perhaps with the power)."""
-        if not self._file.exists():
-            return True
-        known = json.loads(self._file.read_text(encoding="utf-8"))
-        return known["project"] != self._now["project"] or any(v > self._now["cut"].get(n, -1) for n, v in known["cut"].items())
+        later = any(version > self._run.cut.get(name, -1) for name, version in self._known["cut"].items())
+        return bool(self._known["project"] != self._now["project"]) or later
+
+    def arrived_since(self) -> dict[str, str]:
+        """By feed the earliest `_received_at` (UTC) among its bronze rows that were not there at the last build, '' where there are none.
+
+        Left out is a feed whose older files are gone (rewritten by maintenance) or that had none: all its rows count as new.
+        """
+        since = {}
+        for name, version in self._run.cut.items():
+            schema, _, feed = name.partition(".")
+            if schema != "bronze" or name not in self._known["cut"]:
+                continue
+            before, after = (set(self._run.tables.files(name, v)) for v in (self._known["cut"][name], version))
+            if before <= after:
+                earliest = min((_earliest(file) for file in after - before), default=None)
+                since[feed] = f"{earliest.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}" if earliest else ""
+        return since
 
     def begin(self) -> None:
         """From here until `finish` the tables may be anything."""
@@ -113,42 +131,77 @@ class _History:
     def finish(self, folders: Iterable[Path]) -> None:
         """The tables in these folders hold what this project makes of this cut; they are synced here, as the engine does not do it."""
         for folder in folders:
-            # Whole seconds of doubt: a clock tick is coarser than time.time().
+            # A second of doubt: files' clocks are coarser than this one.
             for path in (p for p in folder.rglob("*") if p.stat().st_mtime >= self._began - 1):
                 fsync(path)
         write_file(self._file, json.dumps(self._now).encode())
 
 
-def _dbt(run: Run, folder: Path, command: str, step: str, options: list[str], total: int | None) -> list[Any]:
-    # dbt takes a second to import; a command that does not transform need not wait for it.
-    from dbt.cli.main import dbtRunner
+class _Dbt:
+    """dbt on one assembled project; parses it once."""
 
-    assert run.as_of is not None
-    scratch = folder / "changes"
-    shutil.rmtree(scratch, ignore_errors=True)
-    logs = run.settings.home.absolute() / "logs"
-    variables = {"as_of": f"{run.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}", "tables": str(run.settings.tables), "scratch": str(scratch)}
-    arguments = ["--quiet", "--log-level", "none", "--log-level-file", "info", "--log-path", str(logs), "--no-send-anonymous-usage-stats"]
-    arguments += [command, "--project-dir", str(folder), "--profiles-dir", str(folder), "--target-path", str(folder / "target")]
-    arguments += ["--vars", json.dumps(variables), *options]
-    run.engine.spark  # noqa: B018 - dbt finds the session through SPARK_REMOTE, which the engine sets
-    with run.progress.task(f"dbt {command} {step}", total=total) as task:
+    def __init__(self, run: Run, folder: Path, step: str, since: dict[str, str]) -> None:
+        assert run.as_of is not None
+        self._run, self._folder, self._step = run, folder, step
+        self._logs = run.settings.home.absolute() / "logs"
+        self._scratch = folder / "changes"
+        self._variables = {
+            "as_of": f"{run.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
+            "tables": str(run.settings.tables),
+            "scratch": str(self._scratch),
+            "since": since,
+        }
+        # Without variables: dbt would parse everything anew whenever one of them has changed.
+        self._manifest = self._invoke("parse", []).result
 
-        def on_event(event: Any) -> None:
-            if event.info.name == "NodeFinished":
-                task.advance()
-                if (step, command) == ("build", "run"):
-                    barrier("build.mid")
+    def run(self, options: list[str], models: int) -> list[Any]:
+        """Build models; raises TransformError where one could not be built."""
+        shutil.rmtree(self._scratch, ignore_errors=True)
+        self._run.engine.spark  # noqa: B018 - dbt finds the session through SPARK_REMOTE, which the engine sets
+        with self._run.progress.task(f"dbt run {self._step}", total=models) as task:
 
-        outcome = dbtRunner(callbacks=[on_event]).invoke(arguments)
-    results = list(getattr(outcome.result, "results", None) or [])
-    if outcome.exception is not None:
-        raise TransformError(f"dbt {command} ({step}): {outcome.exception}; more in {logs / 'dbt.log'}")
-    failed = [r for r in results if str(r.status) in _FAILED]
-    if command == "run" and failed:
-        said = "; ".join(f"{r.node.schema}.{r.node.alias}: {(r.message or r.status).strip()[:500]}" for r in failed if str(r.status) != "skipped")
-        raise TransformError(f"dbt run ({step}): {len(failed)} of {len(results)} models not built; {said}; more in {logs / 'dbt.log'}")
-    return results
+            def on_event(event: Any) -> None:
+                if event.info.name == "NodeFinished":
+                    task.advance()
+                    if self._step == "build":
+                        barrier("build.mid")
+
+            results = self._results("run", options, on_event)
+        failed = [r for r in results if str(r.status) in _FAILED]
+        if failed:
+            said = "; ".join(f"{r.node.schema}.{r.node.alias}: {(r.message or r.status).strip()[:500]}" for r in failed if str(r.status) != "skipped")
+            raise TransformError(
+                f"dbt run ({self._step}): {len(failed)} of {len(results)} models not built; {said}; more in {self._logs / 'dbt.log'}"
+            )
+        return results
+
+    def test(self, options: list[str]) -> list[Any]:
+        """Run tests; a failed one is a result, not an error."""
+        with self._run.progress.task(f"dbt test {self._step}") as task:
+            return self._results("test", options, lambda event: task.advance() if event.info.name == "NodeFinished" else None)
+
+    def _results(self, command: str, options: list[str], on_event: Callable[[Any], None]) -> list[Any]:
+        outcome = self._invoke(command, ["--vars", json.dumps(self._variables), *options], on_event)
+        return list(outcome.result.results)
+
+    def _invoke(self, command: str, options: list[str], on_event: Callable[[Any], None] | None = None) -> Any:
+        # dbt takes a second to import; a command that does not transform need not wait for it.
+        from dbt.cli.main import dbtRunner
+
+        arguments = ["--quiet", "--log-level", "none", "--log-level-file", "info", "--log-path", str(self._logs), "--no-send-anonymous-usage-stats"]
+        # `check` reads the manifest; a parse writes it, and nobody reads the rest.
+        arguments += [] if command == "parse" else ["--no-write-json"]
+        arguments += [command, "--project-dir", str(self._folder), "--profiles-dir", str(self._folder), "--target-path", str(self._folder / "target")]
+        manifest = None if command == "parse" else self._manifest
+        outcome = dbtRunner(manifest=manifest, callbacks=[on_event] if on_event else []).invoke([*arguments, *options])
+        if outcome.exception is not None:
+            raise TransformError(f"dbt {command} ({self._step}): {outcome.exception}; more in {self._logs / 'dbt.log'}")
+        return outcome
+
+
+def _earliest(file: str) -> datetime:
+    earliest: datetime = pc.min(pq.read_table(file, columns=["_received_at"]).column(0)).as_py()
+    return earliest
 
 
 def _summary(results: list[Any]) -> dict[str, Any]:

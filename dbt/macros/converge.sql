@@ -1,42 +1,67 @@
 {#
 How an incremental model reaches its table. A model with a unique key says what the table is to hold; one MERGE touches only the rows that differ, and removes
 those that the model no longer gives. So increments end where a full refresh ends, a killed run can be repeated, and a run that changes nothing commits nothing.
-`meta: {complete: false}` is for a model that gives only the rows that may have changed: nothing is removed then.
+    meta: {complete: false}       the model gives only rows that may have changed: nothing is removed
+    meta: {compared: [columns]}   the columns that tell whether a row has changed, where the rest follows from them and the key; without it every column
 
-The difference is kept in a scratch table for the length of the statement: Sail evaluates the source of a MERGE several times.
+Keys first, then rows, each kept in a scratch table: the keys that differ are few and narrow, and Sail evaluates the source of a MERGE several times.
 #}
 {% macro spark__get_merge_sql(target, source, unique_key, dest_columns, incremental_predicates) %}
     {%- set keys = [unique_key] if unique_key is string else unique_key -%}
     {#- By a query: a table that was registered by its place alone is described without columns on Sail. -#}
     {%- set columns = get_columns_in_query('select * from ' ~ target) -%}
-    {%- set listed = columns | join(', ') -%}
-    {%- set changes = 'changes.' ~ target.schema ~ '__' ~ target.identifier -%}
+    {%- set others = columns | reject('in', keys) | list -%}
+    {%- set said = config.get('meta', {}) -%}
+    {%- set compared = said.get('compared', others) -%}
+    {%- set name = target.schema ~ '__' ~ target.identifier -%}
 
-    {% call statement('difference') %}
-        create or replace table {{ changes }}
-        using delta options (overwriteSchema 'true')
-        location '{{ var("scratch") }}/{{ target.schema }}__{{ target.identifier }}'
-        as
-        select {{ prefixed('wanted', columns) }}, cast(false as boolean) as _is_gone
+    {% call statement('differing_keys') %}
+        {{ scratch_table(name ~ '__keys') }}
+        {% if said.get('complete', true) %}
+        select
+            {% for key in keys %}coalesce(wanted.{{ key }}, present.{{ key }}) as {{ key }}, {% endfor %}wanted.{{ keys[0] }} is null as _is_gone
+        from (select {{ (keys + compared) | join(', ') }} from {{ source }}) as wanted
+        full outer join (select {{ (keys + compared) | join(', ') }} from {{ target }}) as present on {{ same(keys, '=') }}
+        where wanted.{{ keys[0] }} is null or present.{{ keys[0] }} is null{% if compared %} or not ({{ same(compared, '<=>') }}){% endif %}
+        {% else %}
+        select {{ prefixed('wanted', keys) }}, false as _is_gone
         from {{ source }} as wanted
-        left anti join {{ target }} as present on {{ same(keys, '=') }} and {{ same(columns, '<=>') }}
-        {% if config.get('meta', {}).get('complete', true) %}
-        union all
-        select {{ prefixed('present', columns) }}, cast(true as boolean) as _is_gone
-        from {{ target }} as present
-        left anti join {{ source }} as wanted on {{ same(keys, '=') }}
+        left anti join {{ target }} as present on {{ same(keys, '=') }} and {{ same(compared, '<=>') }}
         {% endif %}
     {% endcall %}
 
+    {% if run_query('select count(*) from changes.' ~ name ~ '__keys').columns[0].values()[0] == 0 %}
+    -- Nothing differs; a MERGE of no rows would read the whole table to find that out.
+    select 1
+    {% else %}
+    {% call statement('differing_rows') %}
+        {{ scratch_table(name) }}
+        select {{ prefixed('wanted', columns) }}, false as _is_gone
+        from {{ source }} as wanted
+        left semi join (select * from changes.{{ name }}__keys where not _is_gone) as present on {{ same(keys, '=') }}
+        union all
+        select {% for column in columns %}{{ column if column in keys else 'null as ' ~ column }}, {% endfor %}_is_gone
+        from changes.{{ name }}__keys
+        where _is_gone
+    {% endcall %}
+
     merge into {{ target }} as present
-    using {{ changes }} as wanted
+    using changes.{{ name }} as wanted
     on {{ same(keys, '=') }}
     when matched and wanted._is_gone then delete
     when matched then update set
         {% for column in columns %}{{ column }} = wanted.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
-    when not matched then insert ({{ listed }})
+    when not matched then insert ({{ columns | join(', ') }})
     values ({{ prefixed('wanted', columns) }})
+    {% endif %}
 {% endmacro %}
+
+{% macro scratch_table(name) -%}
+    create or replace table changes.{{ name }}
+    using delta options (overwriteSchema 'true')
+    location '{{ var("scratch") }}/{{ name }}'
+    as
+{%- endmacro %}
 
 {% macro same(columns, operator) -%}
     {% for column in columns %}present.{{ column }} {{ operator }} wanted.{{ column }}{{ ' and ' if not loop.last }}{% endfor %}

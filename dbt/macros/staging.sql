@@ -25,13 +25,30 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
             {{ source_key(feed.key) }} as _source_key
         from {{ source('bronze', feed.feed) }}
         {% if is_incremental() %}
-        -- Receipt never runs backwards within a table, but one moment may span two cuts: hence >=; seeing a row twice changes nothing.
-        where _received_at >= (select coalesce(max(_received_at), timestamp '1970-01-01 00:00:00') from {{ this }})
+        where {{ arrived_since(feed.feed) }}
         {% endif %}
     ),
 
+    -- Most keys have one version; only the others are sorted, and by narrow rows.
+    repeated as (
+        select _sender_code, _source_key from arrived group by _sender_code, _source_key having count(*) > 1
+    ),
+
+    outranked as (
+        select _source_position
+        from (
+            select _source_position, row_number() over ({{ newest_first }}) as _rank
+            from (
+                select {{ (['_sender_code', '_source_key', '_source_position'] + versions) | join(', ') }} from arrived
+            ) as version
+            left semi join repeated
+                on version._sender_code = repeated._sender_code and version._source_key = repeated._source_key
+        ) as ranked
+        where _rank > 1
+    ),
+
     newest as (
-        select * from (select *, row_number() over ({{ newest_first }}) as _rank from arrived) as ranked where _rank = 1
+        select arrived.* from arrived left anti join outranked on arrived._source_position = outranked._source_position
     )
     {%- if feed.sql %},
 
@@ -108,6 +125,14 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
     {%- elif name == 'business_date' -%} {{ business_date('coalesce(' ~ feed.clocks | join(', ') ~ ')', feed.time_zone) if feed.clocks else 'cast(null as date)' }}
     {%- else -%} {{ name }}
     {%- endif -%}
+{%- endmacro %}
+
+{#
+What has come since the last finished build, as its transform found it in the files that are new in the cut: '' for nothing. A row seen twice changes nothing.
+#}
+{% macro arrived_since(feed) -%}
+    {%- set since = var('since').get(feed, '1970-01-01 00:00:00') -%}
+    {{ "_received_at >= timestamp '" ~ since ~ "'" if since else 'false' }}
 {%- endmacro %}
 
 {# A key of any number of columns as one string: the parts cannot be confused, a null part is not an empty one. #}

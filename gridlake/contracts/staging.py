@@ -65,7 +65,7 @@ def model(contract: Contract, contracts: Contracts) -> str:
     """The dbt model `stg_<source>__<feed>`: what the contract says, handed to the macro that holds the SQL."""
     return f"""-- one row per sender and key of {contract.id}: its newest version, deletes kept
 -- Generated from the contract; a change made here is lost.
-{{{{ config(materialized='incremental', unique_key=['_sender_code', '_source_key'], meta={{'complete': false}}) }}}}
+{{{{ config(materialized='incremental', unique_key=['_sender_code', '_source_key'], meta={{'complete': false, 'compared': ['_source_position']}}) }}}}
 {{{{ staged_feed({_as_jinja(statement(contract, contracts))}) }}}}
 """
 
@@ -102,7 +102,7 @@ def union(shape: Contract) -> str:
     """The dbt model `stg_<entity>` of an entity that the project has no model for."""
     return f"""-- one row per current {shape.defines}, over every feed that conforms to it
 -- Generated from the contracts; a change made here is lost.
-{{{{ config(materialized='incremental', unique_key=['feed', '_source_position']) }}}}
+{{{{ config(materialized='incremental', unique_key=['feed', '_source_position'], meta={{'compared': []}}) }}}}
 {{{{ current_rows('{shape.defines}') }}}}
 """
 

@@ -1,5 +1,9 @@
 -- one row per current event
-{{ config(materialized='incremental', unique_key='event_id') }}
+{{ config(
+    materialized='incremental',
+    unique_key='event_id',
+    meta={'compared': ['_source_position', 'grid_code', 'step_count', 'first_response_minutes', 'is_closed', 'is_overdue']}
+) }}
 with step as (
     select
         event_id,

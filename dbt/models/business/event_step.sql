@@ -1,5 +1,5 @@
 -- one row per step of handling an event
-{{ config(materialized='incremental', unique_key='step_id') }}
+{{ config(materialized='incremental', unique_key='step_id', meta={'compared': ['_source_position', 'minutes_since_previous']}) }}
 select
     step_id,
     local_id,
