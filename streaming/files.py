@@ -116,9 +116,9 @@ class Inbox:
         elif suffix == ".csv":
             yield from read_csv(opened, keep, known)
         elif suffix == ".xlsx" and not path.name.lower().endswith(".gz"):
-            yield from read_sheet(path, known, (contract.feed, contract.title))
+            yield from read_sheet(path, known, (contract.feed, contract.title), lambda: self.keep(delivery))
         elif suffix == ".parquet" and not path.name.lower().endswith(".gz"):
-            yield from read_parquet(path, known)
+            yield from read_parquet(path, known, lambda: self.keep(delivery))
         else:
             raise RefusedWhole("format", f"expected {_FORMATS}")
 

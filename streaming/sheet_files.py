@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,26 @@ import openpyxl
 from openpyxl.cell.cell import ERROR_CODES
 from openpyxl.workbook import Workbook
 
-from streaming.rows import Block, CellError, Cells, RefusedWhole
+from streaming.rows import Block, CellError, Cells, RefusedWhole, Unreadable
 from streaming.text_files import header
 
-# A sheet of Excel's 1,048,576 rows of 20 cells unpacks to some 500 MiB; its texts, which are held in memory, to a fifth of that.
-_LARGEST_PART, _LARGEST_TEXTS, _LARGEST_RATIO, _HARMLESS_BYTES = 768 << 20, 160 << 20, 200, 10 << 20
+# A sheet of half a million rows of 20 cells unpacks to so much, its texts, which are held in memory, to a third of that; more is for CSV or Parquet.
+_LARGEST_PART, _LARGEST_TEXTS, _LARGEST_RATIO, _HARMLESS_BYTES = 400 << 20, 128 << 20, 200, 10 << 20
 _MOST_PARTS = 5000
 _TEXTS = "xl/sharedStrings.xml"
 _ROWS_AT_ONCE = 5000
 _ROWS_LOOKED_AT = 50
+_LONGEST_CELL = 32_767  # Excel's own limit
 _OLD_OFFICE = b"\xd0\xcf\x11\xe0"  # .xls, and .xlsx under a password
 _ERROR = CellError()
 
 
-def read_sheet(path: Path, known: frozenset[str], names: Sequence[str]) -> Iterator[Block]:
+def read_sheet(path: Path, known: frozenset[str], names: Sequence[str], keep: Callable[[], str]) -> Iterator[Block]:
     """Rows below the header of the sheet named like the feed, else of the only visible sheet that holds anything."""
     _look_at_parts(path)
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
-        yield from _rows(_sheet(workbook, names), known)
+        yield from _rows(_sheet(workbook, names), known, keep)
     except RefusedWhole:
         raise
     except Exception as error:  # noqa: BLE001 - a damaged workbook breaks its reader anywhere, with any exception
@@ -75,7 +76,7 @@ def _holds_anything(sheet: Any) -> bool:
     return any(value is not None for row in sheet.iter_rows(max_row=_ROWS_LOOKED_AT, values_only=True) for value in row)
 
 
-def _rows(sheet: Any, known: frozenset[str]) -> Iterator[Block]:
+def _rows(sheet: Any, known: frozenset[str], keep: Callable[[], str]) -> Iterator[Block]:
     if sheet is None:
         return
     sheet.reset_dimensions()
@@ -91,6 +92,12 @@ def _rows(sheet: Any, known: frozenset[str]) -> Iterator[Block]:
         beyond = any(value is not None for value in row[width:])
         cells = row if beyond else row[:width] + (None,) * (width - len(row))
         if all(value is None for value in cells):
+            continue
+        if any(type(value) is str and len(value) > _LONGEST_CELL for value in cells):
+            if rows:
+                yield Cells(names, rows)
+                rows = []
+            yield Unreadable("row_too_large", f"a cell of more than {_LONGEST_CELL} characters", reference=keep())
             continue
         rows.append([_ERROR if type(value) is str and value in ERROR_CODES else value for value in cells])
         if len(rows) == _ROWS_AT_ONCE:

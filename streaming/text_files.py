@@ -8,6 +8,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import IO
 
 from streaming.rows import LARGEST_ROW_BYTES, Block, Cells, Lines, Readable, RefusedWhole, Unreadable
@@ -30,18 +31,24 @@ class Unpacked(io.RawIOBase):
         super().__init__()
         self._source = gzip.GzipFile(fileobj=packed)
         self._most = max(_HARMLESS_BYTES, _LARGEST_RATIO * packed_size)
-        self._total = 0
+        self._total, self._is_damaged = 0, False
 
     def readable(self) -> bool:
         """It is."""
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes."""
+        """The next bytes; where the file ends too soon, all that was whole before."""
+        pieces, wanted = [], size if size >= 0 else self._most + 1
         try:
-            content = self._source.read(size)
+            while not self._is_damaged and wanted > 0 and (piece := self._source.read1(wanted)):
+                pieces.append(piece)
+                wanted -= len(piece)
         except (gzip.BadGzipFile, EOFError, zlib.error):
-            raise RefusedWhole("format", "the gzip file is damaged or cut off; send it again") from None
+            self._is_damaged = True
+        if self._is_damaged and not pieces:
+            raise RefusedWhole("format", "the gzip file is damaged or cut off; send it again")
+        content = b"".join(pieces)
         self._total += len(content)
         if self._total > self._most:
             raise RefusedWhole("archive_too_large", f"unpacks to more than {self._most >> 20} MiB, {_LARGEST_RATIO} times its size")
@@ -192,7 +199,7 @@ class _CsvReader:
                 if rows:
                     yield Cells(self._header, rows, raw, self._header_raw)
                     rows, raw = [], []
-                yield record
+                yield replace(record, content=self._header_raw + b"\n" + record.content)
             elif not any(record[0]):
                 continue
             elif not self._header:
