@@ -224,7 +224,7 @@ def only_writer(settings: Settings) -> Iterator[None]:
 
 def _clock_columns(contract: Contract) -> list[str]:
     if contract.mapping:
-        return [str(m["column"]) for clock, m in contract.mapping.items() if clock in _CLOCKS and "column" in m]
+        return list(dict.fromkeys(str(m["column"]) for clock, m in contract.mapping.items() if clock in _CLOCKS and "column" in m))
     return [c.name for c in contract.columns if c.name in _CLOCKS and c.logical_type == "timestamp"]
 
 

@@ -63,6 +63,7 @@ def gather(snapshot: Snapshot, report: Report, region: Row, week: Week) -> Conte
         "first": week.monday,
         "last": week.sunday,
         "before": week.previous.monday,
+        "feeds": [name for name, feed in snapshot.dictionary["feeds"].items() if feed["region_system"] == region["region_system"]],
     }
     # The key numbers first: where one is missing, that is what has to be said.
     results = {"numbers": _query(snapshot, report, "numbers", parameters, issue)}

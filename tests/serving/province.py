@@ -134,7 +134,7 @@ _DERIVED = {
     "sender": """
         select region_code as sender_code, region_name || '基层治理平台' as sender_name, region_code from region
         where region_system = 'cn' and region_level = 2
-        union all select 'town_hall', 'Town Hall', 'T'
+        union all select 'town_hall', 'Town Hall', '*'
     """,
 }  # fmt: skip
 

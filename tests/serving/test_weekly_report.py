@@ -98,6 +98,14 @@ def test_completeness_names_who_has_not_reported(folder: Path) -> None:
     assert "13 个县（市、区）中 13 个已报送。" in _text(_docx(folder, CITY))
 
 
+def test_feeds_of_the_region_system_are_listed_with_their_refused_share(folder: Path, marts: dict[str, pa.Table]) -> None:
+    quality = marts["feed_quality"].to_pandas()
+    city = quality[(quality.feed == "city_platform__event") & (quality.sender_code == CITY)]
+    share = 100 * city.refused.sum() / city.received.sum()
+    assert _tables(_docx(folder, CITY))["接口"] == [["事件", "1", f"{city.received.sum():,}", f"{city.refused.sum():,}", f"{share:.2f}%"]]
+    assert [row[0] for row in _tables(_docx(folder, "T"))["接口"]] == ["市民来件"], "its sender answers for every region of its system"
+
+
 def test_ranking_and_classes_add_up_to_the_total(folder: Path, week_of_city: tuple[pd.DataFrame, pd.DataFrame]) -> None:
     now, _ = week_of_city
     tables = _tables(_docx(folder, CITY))
