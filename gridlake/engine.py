@@ -70,9 +70,11 @@ class Engine:
 
     def register(self, cut: dict[str, int]) -> None:
         """Show every table of the lake in the catalog; those of the cut at its versions."""
-        for schema in (*_MODEL_SCHEMAS, *_MOVING, *_MOVING.values()):
+        names = self._tables.names()
+        # A model of --contracts may have made a schema of its own.
+        for schema in dict.fromkeys((*_MODEL_SCHEMAS, *_MOVING, *_MOVING.values(), *(name.partition(".")[0] for name in names))):
             self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {schema}")
-        for name in self._tables.names():
+        for name in names:
             schema, _, table = name.partition(".")
             if schema not in _MOVING:
                 self.register_table(name)

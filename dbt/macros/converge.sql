@@ -51,7 +51,7 @@ Keys first, then rows, each kept in a scratch table: the keys that differ are fe
     when matched and wanted._is_gone then delete
     when matched then update set
         {% for column in columns %}{{ column }} = wanted.{{ column }}{{ ', ' if not loop.last }}{% endfor %}
-    when not matched then insert ({{ columns | join(', ') }})
+    when not matched and not wanted._is_gone then insert ({{ columns | join(', ') }})
     values ({{ prefixed('wanted', columns) }})
     {% endif %}
 {% endmacro %}

@@ -3,7 +3,8 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
     feed, region_system, time_zone
     key, version        the source's own columns, version most significant first
     values              [canonical column, expression over the source's columns]; or, with `sql`,
-    sql, types          a SELECT from `newest` that gives _source_position and what canonical columns it can; [canonical column, type]
+    sql, types          a SELECT from `newest` that gives _source_position and what canonical columns it can; [canonical column, type].
+                        To leave a row out it calls it a delete in a column `_op`
     local_ids, own_id   columns whose ids count within a sender only; the one that is the row's own
     position            {longitude, latitude, datum}, if it has one
     clocks              the timestamps of which the first that is there gives the business date
@@ -65,6 +66,7 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
             {%- do values.append([name, 'cast(' ~ ('given.' ~ name if name in given else 'null') ~ ' as ' ~ type ~ ')']) -%}
         {%- endfor -%}
     {%- else -%}
+        {%- set given = [] -%}
         {%- set values = feed['values'] -%}
     {%- endif -%}
 
@@ -76,10 +78,12 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
             {% for name, expression in values %}{{ expression }} as {{ name }},
             {% endfor -%}
             {% for v in versions %}newest.{{ v }}, {% endfor %}newest._source_key,
-            {% for name in audit_columns() %}newest.{{ name }}{{ ', ' if not loop.last }}{% endfor %}
+            {% for name in audit_columns() -%}
+                {{ 'coalesce(given._op, newest._op) as _op' if name == '_op' and '_op' in given else 'newest.' ~ name }}{{ ', ' if not loop.last }}
+            {% endfor %}
         from newest
         {% if feed.sql %}
-        -- A row that the SELECT drops would be lost unseen; joined like this it shows as a row without its required columns.
+        -- A row that the SELECT drops would be lost unseen; joined like this it shows as a row without its required columns, and a test fails.
         left join given on newest._source_position = given._source_position
         {% endif %}
     ),

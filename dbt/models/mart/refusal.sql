@@ -9,7 +9,7 @@ select
     count(distinct refused._source_position) as row_count
 from {{ source('quarantine', feed) }} as refused
 -- multiplies rows: a refused row by its reasons
-    lateral view explode(refused.reasons) as reason
+    lateral view explode(refused.reasons) reasons as reason
 group by refused._sender_code, reason.rule, coalesce(reason.field, '')
 {{ 'union all' if not loop.last }}
 {% endfor %}
