@@ -5,6 +5,7 @@ A check looks only at what could be read: a value that has a reason already is n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,8 +26,6 @@ from streaming.decoder import DELETE, OP, Decoded
 from streaming.reasons import Mask, Reasons
 
 RECEIVED_AT = "_received_at"
-# Rules of the decoder after which a row's values are not all known, so that a predicate over the row would say nothing.
-_VALUE_UNKNOWN = frozenset({"type", "encoding", "nonexistent_local_time", "ambiguous_local_time"})
 _NAIVE = pa.timestamp("us")
 
 
@@ -61,6 +60,8 @@ class Checks:
         self._scopes: dict[str, Mask] = {}
         self._codes = {c.name: self._code_list(c.name, c.code_list, vocabularies) for c in contract.columns if c.code_list}
         self._patterns = {c.name: self._pattern(c) for c in contract.columns if c.pattern}
+        words = {rule.name: set(re.findall(r"\w+", rule.predicate)) for rule in contract.rules}
+        self._columns_of = {rule: [c.name for c in contract.columns if c.name in found] for rule, found in words.items()}
         # The predicates are part of a contract, but nothing in a contract may read files.
         self._connection = duckdb.connect(":memory:", config={"enable_external_access": "false", "temp_directory": ""})
         self._connection.execute("set timezone = 'UTC'")
@@ -74,7 +75,7 @@ class Checks:
         for column in self.contract.columns:
             self._check_column(column, rows.columns[column.name], read, is_delete, reasons)
         self._check_regions(rows, senders, sender_of_row, reasons)
-        self._check_rules(rows, read & ~is_delete & ~reasons.mask(len(rows), rules=_VALUE_UNKNOWN), received_at, reasons, warnings)
+        self._check_rules(rows, read & ~is_delete, received_at, reasons, warnings)
         return reasons, warnings
 
     def _check_column(self, column: Column, values: pa.Array, read: Mask, is_delete: Mask, reasons: Reasons) -> None:
@@ -133,9 +134,13 @@ class Checks:
         except duckdb.Error:
             # One row's value may be beyond a predicate's arithmetic: then each row for which the predicate cannot be computed breaks it.
             broken = self._broken_rules(rows.columns, rows.op, received_at, "coalesce(not try({0}), try(({0}) is null) is null)")
+        found_so_far = Reasons(list(reasons))
         for rule, column in zip(self.contract.rules, broken.columns, strict=True):
             target = reasons if rule.severity == "error" else warnings
-            target.add(rule.name, None, rule.description, asked & _mask(column))
+            sound = asked & _mask(column)
+            for name in self._columns_of[rule.name]:
+                sound &= ~found_so_far.mask(len(rows), field_name=name)
+            target.add(rule.name, None, rule.description, sound)
 
     def _broken_rules(self, columns: Mapping[str, pa.Array], op: pa.Array, received_at: datetime, condition: str) -> pa.Table:
         named = {name: a.cast(_NAIVE) if pa.types.is_timestamp(a.type) else a for name, a in columns.items()}

@@ -61,11 +61,11 @@ class Reasons:
         """Take over another set's causes, its rows beginning at `offset`."""
         self.entries.extend(Reason(r.rule, r.field, r.detail, r.rows + offset) for r in others.entries)
 
-    def mask(self, rows: int, *, field_name: str | None = None, rules: frozenset[str] | None = None) -> Mask:
-        """Which of `rows` rows have any cause, or one at that field, or one of those rules."""
+    def mask(self, rows: int, *, field_name: str | None = None) -> Mask:
+        """Which of `rows` rows have any cause, or one at that field."""
         found = np.zeros(rows, np.bool_)
         for entry in self.entries:
-            if (field_name is None or entry.field == field_name) and (rules is None or entry.rule in rules):
+            if field_name is None or entry.field == field_name:
                 found[entry.rows] = True
         return found
 
