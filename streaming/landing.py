@@ -51,8 +51,9 @@ _STATES = ("received", "accepted", "refused", "duplicate", "waiting")
 def land(run: Run) -> dict[str, Any]:
     """Land the inbox and take the cut.
 
-    Gives {"feeds": {id: received, accepted, refused, duplicate, waiting, deliveries, already_landed}, "refusals": {id: {"rule/field": rows}}}:
-    what this call did, one entry for every contract and for every folder that no contract knows. Raises RunError where there is no inbox.
+    Gives {"feeds": {id: {received, accepted, refused, duplicate, waiting, deliveries, already_landed}}, "refusals": {id: {"rule/field": rows}},
+    "warnings": likewise}: what this call did, an entry for every contract and for every folder that no contract knows. Raises RunError
+    where there is no inbox.
     """
     if not run.settings.inbox.is_dir():
         raise RunError(f"{run.settings.inbox}: no such folder; expected an inbox of {SHAPE}, give it with --inbox or --input")
@@ -61,7 +62,8 @@ def land(run: Run) -> dict[str, Any]:
     run.take_cut()
     return {
         "feeds": {feed: counts.entry() for feed, counts in sorted(landed.items())},
-        "refusals": {feed: dict(sorted(counts.reasons.items())) for feed, counts in sorted(landed.items()) if counts.reasons},
+        "refusals": {feed: counts.refusals for feed, counts in sorted(landed.items()) if counts.refusals},
+        "warnings": {feed: counts.warnings for feed, counts in sorted(landed.items()) if counts.warnings},
     }
 
 
@@ -84,6 +86,16 @@ class Counts:
             setattr(self, state, getattr(self, state) + getattr(receipt, state))
         self.deliveries += receipt.chunk.is_last
         self.reasons = total([self.reasons, receipt.reasons])
+
+    @property
+    def refusals(self) -> dict[str, int]:
+        """Refused rows by rule and field; a row with two reasons stands under both."""
+        return {key: rows for key, rows in sorted(self.reasons.items()) if not key.startswith(WARNING)}
+
+    @property
+    def warnings(self) -> dict[str, int]:
+        """Rows that were taken in with a warning, by rule."""
+        return {key.removeprefix(WARNING): rows for key, rows in sorted(self.reasons.items()) if key.startswith(WARNING)}
 
     def entry(self) -> dict[str, int]:
         """The counts by name."""
@@ -345,7 +357,7 @@ class _FeedLander:
                     contract_version=self._contract.version,
                     received_at=batch.received_at,
                     state=state,
-                    message=whole.detail if whole else f"不足 {self._contract.volume.min} 行，整件拒收。" if state == BELOW_MINIMUM else "",
+                    minimum=self._contract.volume.min,
                 )
             )
         return made
@@ -408,7 +420,7 @@ def _refuse_unrouted(run: Run, connector: Connector, feed: str) -> Counts:
             run.tables.append(table, row, {app: chunk.last_row})
         barrier("landing.after_quarantine")
         why = {label(refusal.rule, None): 1}
-        receipt = Receipt(chunk, 0, 1, 0, why, "", run.received_at, REFUSED_WHOLE, refusal.detail)
+        receipt = Receipt(chunk, 0, 1, 0, why, "", run.received_at, REFUSED_WHOLE)
         run.tables.append(receipts.TABLE, receipts.rows([receipt]), {app: chunk.last_row})
         barrier("landing.after_receipt")
         counts.add(receipt)

@@ -15,6 +15,15 @@ from streaming.rows import Chunk
 TABLE = "ops.receipt"
 LANDED, EMPTY, REFUSED_WHOLE, BELOW_MINIMUM = "landed", "empty", "refused_whole", "below_minimum"
 WARNING = "warning:"
+_WHOLE = {
+    "unknown_feed": "平台没有这个数据接口",
+    "unknown_sender": "报送单位未登记，或文件不在报送单位的文件夹内",
+    "not_entitled": "该单位未获准报送这一接口的这一版本",
+    "format": "文件格式不符、已损坏或加密",
+    "header": "首行不是约定的列名",
+    "encoding": "文字编码不符，应为 UTF-8（CSV 亦可 GB18030）",
+    "archive_too_large": "压缩内容解开后过大",
+}
 
 
 def app_id(feed: str, delivery_id: str) -> str:
@@ -34,7 +43,7 @@ class Receipt:
     contract_version: str
     received_at: datetime
     state: str
-    message: str = ""
+    minimum: int | None = None
     waiting: int = 0
 
     @property
@@ -45,11 +54,12 @@ class Receipt:
     def said(self) -> str:
         """The message to the sender."""
         if self.state == REFUSED_WHOLE:
-            return f"整件拒收：{self.message}。请改正后重新报送。"
+            return "整件拒收：" + "；".join(_WHOLE.get(rule, rule) for rule in self.reasons) + "。请改正后重新报送。"
         if self.state == EMPTY:
-            return f"空文件：没有数据行。{self.message}"
-        text = f"第 {self.chunk.first_row}–{self.chunk.last_row} 行：接收 {self.accepted}，拒收 {self.refused}，重复 {self.duplicate}。"
-        return text + self.message
+            return "空文件：没有数据行。"
+        if self.state == BELOW_MINIMUM:
+            return f"整件拒收：共 {self.received} 行，约定至少 {self.minimum} 行。请补齐后重新报送。"
+        return f"第 {self.chunk.first_row}–{self.chunk.last_row} 行：接收 {self.accepted}，拒收 {self.refused}，重复 {self.duplicate}。"
 
 
 def rows(receipts: Sequence[Receipt]) -> pa.Table:

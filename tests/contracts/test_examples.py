@@ -22,7 +22,7 @@ from streaming.decoder import Decoder
 
 TESTS = Path(__file__).parents[1]
 # The built-in contracts, and every folder of further ones that the tests land: those with senders of their own.
-FOLDERS = [None, *sorted({path.parents[1] for path in TESTS.rglob("*/*.odcs.yaml") if (path.parents[1] / "senders").is_dir()})]
+FOLDERS = [None, *sorted({path.parents[1] for path in TESTS.rglob("*/*.odcs.yaml") if any((path.parents[1] / "senders").glob("*.yml"))})]
 
 
 @cache

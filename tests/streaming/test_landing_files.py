@@ -203,6 +203,7 @@ def test_warnings_are_counted_on_the_receipt_and_refuse_nothing(lake: Lake) -> N
     counts = lake.land()
     assert counts["feeds"]["office__visit"]["accepted"] == 2
     assert json.loads(lake.receipts()[0]["reasons"]) == {"warning:not_crowded": 1}
+    assert (counts["refusals"], counts["warnings"]) == ({}, {"office__visit": {"not_crowded": 1}})
 
 
 def test_a_delivery_below_its_minimum_is_refused_row_by_row_and_one_above_only_warned(lake: Lake) -> None:
