@@ -227,6 +227,16 @@ def _publish(folder: Path, marts: dict[str, pa.Table]) -> Snapshot:
     return Snapshots(run.settings.home).open(publish(run)["snapshot"]["id"])
 
 
+def test_the_first_week_of_a_region_system_is_compared_with_nothing(marts: dict[str, pa.Table], tmp_path: Path) -> None:
+    town = _foreign_only(marts)
+    begun = pc.greater_equal(town["event_daily"]["business_date"], pa.scalar(WEEK.monday))
+    snapshot = _publish(tmp_path, town | {"event_daily": town["event_daily"].filter(begun)})
+    path, _ = render(snapshot, load(FOLDER / "weekly"), regions.find(snapshot, "T"), WEEK, tmp_path)
+    rows = {row[0]: row for row in _tables(path)["指标"]}
+    assert rows["上报事件"][2:4] == ["—", "无可比数"]
+    assert "较上周无可比数" in _text(path)
+
+
 def test_an_empty_query_stops_one_report_and_not_the_others(marts: dict[str, pa.Table], tmp_path: Path) -> None:
     run = province.run_over(
         tmp_path / "lake", marts | {"feed_quality": marts["feed_quality"].filter(pc.equal(marts["feed_quality"]["feed"], "city_platform__event"))}
