@@ -7,6 +7,7 @@ deterministic (AES-SIV, RFC 5297): a repeated landing writes the same bytes, and
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
 import json
@@ -32,6 +33,7 @@ CLASSES = {
 SMALLEST_PUBLISHED_COUNT = 5
 TOKEN_DIGITS = 32  # 128 bits: no collision to be expected among a province's 65 million residents
 _CHUNK = 4 * 1024 * 1024
+_URLSAFE = bytes.maketrans(b"+/", b"-_")
 
 # Resident ID numbers (18 digits, and 15 as issued before 1999), mobile numbers and landlines inside free text; spaces and
 # hyphens may part the groups of a number.
@@ -56,7 +58,9 @@ class Keys:
     def __init__(self, versions: dict[int, bytes], token_key: bytes) -> None:
         self._versions = versions
         self._newest = max(versions)
-        self._token_key = token_key
+        size = hashlib.sha256().block_size
+        block = (token_key if len(token_key) <= size else hashlib.sha256(token_key).digest()).ljust(size, b"\0")
+        self._token_pads = [hashlib.sha256(bytes(byte ^ pad for byte in block)) for pad in (0x36, 0x5C)]
         self._siv = {number: AESSIV(_derive(key, b"column", 64)) for number, key in versions.items()}
         self._gcm = {number: AESGCM(_derive(key, b"stream", 32)) for number, key in versions.items()}
 
@@ -77,7 +81,11 @@ class Keys:
     def seal(self, values: pa.Array, context: str) -> pa.Array:
         """Ciphertexts `k<version>.<base64url>` of a string array; null stays null. `context` binds them to their column."""
         siv, associated, prefix = self._siv[self._newest], [context.encode()], f"k{self._newest}."
-        return _map_distinct(values, lambda v: prefix + base64.urlsafe_b64encode(siv.encrypt(v.encode() or b"\0", associated)).decode())
+
+        def sealed(value: str) -> str:
+            return prefix + binascii.b2a_base64(siv.encrypt(value.encode() or b"\0", associated), newline=False).translate(_URLSAFE).decode()
+
+        return _map_distinct(values, sealed)
 
     def open(self, values: pa.Array, context: str) -> pa.Array:
         """The plain values of sealed ones; raises cryptography's InvalidTag for another context or key."""
@@ -92,8 +100,14 @@ class Keys:
 
     def token(self, values: pa.Array) -> pa.Array:
         """Join tokens: equal for equal values whatever feed or key version they come from."""
-        key = self._token_key
-        return _map_distinct(values, lambda v: hmac.digest(key, v.encode(), "sha256").hex()[:TOKEN_DIGITS])
+        return _map_distinct(values, self._token_of)
+
+    def _token_of(self, value: str) -> str:
+        # HMAC-SHA256 with the key's two blocks hashed beforehand: half the time of hmac.digest, which sets OpenSSL up anew for each value.
+        inner, outer = self._token_pads[0].copy(), self._token_pads[1].copy()
+        inner.update(value.encode())
+        outer.update(inner.digest())
+        return outer.hexdigest()[:TOKEN_DIGITS]
 
     def seal_bytes(self, content: bytes) -> str:
         """One refused row's bytes, sealed; deterministic like `seal`."""
