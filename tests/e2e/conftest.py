@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as csv
 import pytest
 
 from gridlake.tables import Tables
@@ -105,6 +107,15 @@ def differing(one: dict[str, list[tuple[Any, ...]]], other: dict[str, list[tuple
     }
 
 
-def strings(table: pa.Table) -> str:
-    """All text of a table in one string, nested columns included."""
-    return json.dumps(table.to_pylist(), ensure_ascii=False, default=str)
+def text_of(table: pa.Table) -> bytes:
+    """All text of a table in one piece, nested columns included."""
+    written = io.BytesIO()
+    for column in table.columns:
+        csv.write_csv(pa.table({"c": _as_text(column)}), written)
+    return written.getvalue()
+
+
+def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_nested(column.type):
+        return pa.chunked_array([[json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]], pa.string())
+    return column.cast(pa.string())
