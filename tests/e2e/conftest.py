@@ -75,7 +75,12 @@ def copy_of(lake: Lake, folder: Path) -> Path:
     """A lake of one's own, with its keys."""
     home = folder / "lake"
     shutil.copytree(lake.home, home, symlinks=True)
-    shutil.copy(lake.home.with_name("lake.keys.json"), home.with_name("lake.keys.json"))
+    return with_keys_of(lake, home)
+
+
+def with_keys_of(lake: Lake, home: Path) -> Path:
+    """The home, with the other lake's keys beside it: sealed values of two lakes are alike only under the same keys."""
+    shutil.copy(lake.home.with_name("lake.keys.json"), home.with_name(f"{home.name}.keys.json"))
     return home
 
 

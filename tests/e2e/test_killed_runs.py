@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import FULL, GRIDLAKE, Lake, content, differing, gridlake, succeed
+from tests.e2e.conftest import FULL, GRIDLAKE, Lake, content, differing, gridlake, succeed, with_keys_of
 
 MOMENTS = [
     "landing.after_quarantine",
@@ -25,7 +25,7 @@ MOMENTS = [
 
 
 def test_a_run_killed_at_every_named_moment_in_turn_ends_like_an_undisturbed_one(lake: Lake, tmp_path: Path) -> None:
-    home = tmp_path / "lake"
+    home = with_keys_of(lake, tmp_path / "lake")
     for moment in MOMENTS:
         killed = gridlake("run", "--input", lake.inbox, "--home", home, env={"GRIDLAKE_KILL_AT": moment})
         assert killed.returncode == -signal.SIGKILL, f"{moment} was never passed:\n{killed.stderr[-2000:]}"
@@ -36,7 +36,7 @@ def test_a_run_killed_at_every_named_moment_in_turn_ends_like_an_undisturbed_one
 @pytest.mark.deep
 @pytest.mark.parametrize("moment", [f"{m}:{n}" for m in MOMENTS[:3] for n in (2, 4)] + MOMENTS[3:])
 def test_a_run_killed_once_and_repeated_ends_like_an_undisturbed_one(lake: Lake, tmp_path: Path, moment: str) -> None:
-    home = tmp_path / "lake"
+    home = with_keys_of(lake, tmp_path / "lake")
     killed = gridlake("run", "--input", lake.inbox, "--home", home, env={"GRIDLAKE_KILL_AT": moment})
     assert killed.returncode == -signal.SIGKILL, f"{moment} was never passed:\n{killed.stderr[-2000:]}"
     succeed("run", "--input", lake.inbox, "--home", home)
@@ -48,7 +48,7 @@ def test_runs_killed_at_random_moments_end_like_an_undisturbed_one(lake: Lake, t
     count, seed = int(os.environ.get("GRIDLAKE_CHAOS", "20" if FULL else "5")), random.randrange(2**32)
     chance = random.Random(seed)
     for point in range(count):
-        home = tmp_path / f"lake{point}"
+        home = with_keys_of(lake, tmp_path / f"lake{point}")
         disturbed = subprocess.Popen(
             [GRIDLAKE, "run", "--input", str(lake.inbox), "--home", str(home)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
