@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import json
+import operator
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -49,6 +50,8 @@ GROUPED = r"(?:\+?1[\-. ])?\(?[2-9][0-9]{2}(?:\) ?|[\-. ])[2-9][0-9]{2}[\-. ][0-
 _WIDE = "０１２３４５６７８９"
 _PLAIN = str.maketrans(_WIDE, "0123456789")
 _SHORTEST_NUMBER = 7  # a landline without its area code
+# So many digits with no more between two of them than any number's groups have.
+_NUMBER_LIKE = rf"(?:[0-9{_WIDE}][\-. ()]{{0,2}}){{{_SHORTEST_NUMBER - 1}}}[0-9{_WIDE}]"
 REDACTED = {"id_number": "[证件号]", "phone": "[电话]", "own": "[姓名或地址]"}
 
 
@@ -154,16 +157,25 @@ class Keys:
 
 def redact(text: pa.Array, own_values: Sequence[pa.Array] = ()) -> pa.Array:
     """Free text without ID numbers, phone numbers and the row's own L4 values (names, addresses of two letters and more)."""
-    redacted = pc.replace_substring_regex(_with_plain_digits(text), ID_NUMBER, REDACTED["id_number"])
-    redacted = pc.replace_substring_regex(redacted, MOBILE, REDACTED["phone"])
-    redacted = pc.replace_substring_regex(redacted, LANDLINE, REDACTED["phone"])
-    redacted = pc.replace_substring_regex(redacted, GROUPED, REDACTED["phone"])
-    texts, was_blanked = redacted.to_pylist(), False
+    redacted = _without_numbers(text)
+    texts, was_blanked = pc.fill_null(redacted, "").to_pylist(), False
     for own in own_values:
-        for row, value in enumerate(own.to_pylist()):
-            if value and len(value) >= 2 and texts[row] and value in texts[row]:
-                texts[row], was_blanked = texts[row].replace(value, REDACTED["own"]), True
-    return pa.array(texts, pa.string()) if was_blanked else redacted
+        # NUL stands for what is no value to look for: no text of ours holds it.
+        values = pc.fill_null(pc.if_else(pc.greater_equal(pc.utf8_length(own), 2), own, "\0"), "\0").to_pylist()
+        for row in [row for row, found in enumerate(map(operator.contains, texts, values)) if found]:
+            texts[row], was_blanked = texts[row].replace(values[row], REDACTED["own"]), True
+    return pc.if_else(pc.is_valid(text), pa.array(texts, pa.string()), pa.scalar(None, pa.string())) if was_blanked else redacted
+
+
+def _without_numbers(text: pa.Array) -> pa.Array:
+    """ID and phone numbers blanked; most texts hold nothing like a number, and one look tells."""
+    holding = pc.fill_null(pc.match_substring_regex(text, _NUMBER_LIKE), False)
+    if not pc.any(holding).as_py():
+        return text
+    found = _with_plain_digits(text.filter(holding))
+    for pattern, kind in ((ID_NUMBER, "id_number"), (MOBILE, "phone"), (LANDLINE, "phone"), (GROUPED, "phone")):
+        found = pc.replace_substring_regex(found, pattern, REDACTED[kind])
+    return pc.replace_with_mask(text, holding, found)
 
 
 def _with_plain_digits(text: pa.Array) -> pa.Array:
