@@ -58,7 +58,7 @@ class Digests:
         self._secret = keys.token(pa.array(["payload digest"]))[0].as_py()
         columns = [*((c.name, payload_type(c)) for c in contract.columns), (OP, pa.string())]
         # NUL cannot stand in an accepted value, so it parts the values without doubt; nulls leave no trace, so a new column changes no digest.
-        parts = [f"'{name}=' || {_as_text(name, kind)} || chr(0)" for name, kind in sorted(columns)]
+        parts = [f"'{name.replace(chr(39), chr(39) * 2)}=' || {_as_text(name, kind)} || chr(0)" for name, kind in sorted(columns)]
         self._query = f"select left(sha256(concat($secret, {', '.join(parts)})), {_DIGEST_DIGITS}) from payload"
         self._connection = duckdb.connect(":memory:", config={"enable_external_access": "false", "temp_directory": ""})
 

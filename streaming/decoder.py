@@ -138,7 +138,7 @@ class Decoder:
             objects, broken = self._objects(some, found)
             pieces.append([self._strict(c, [*map(dict.get, objects, repeat(c.name))], found) for c in self._columns])
             unread[start + np.array(broken, np.int64)] = True
-            reasons.extend(found, start)
+            reasons.extend(found.gathered(), start)
         arrays = [pa.concat_arrays(list(parts)) for parts in zip(*pieces, strict=True)]
         return self._typed(arrays, unread, reasons, self._layouts)
 

@@ -37,13 +37,13 @@ class Inbox:
 
     def feeds(self) -> list[str]:
         """The feeds that have a folder, whether a contract knows them or not."""
-        for source in _entries(self._folder):
+        for source in self._entries(self._folder):
             if not source.is_dir():
                 self._say(f"{source}: a file outside any feed's folder, left where it is; expected {SHAPE}")
                 continue
-            for feed in _entries(source):
+            for feed in self._entries(source):
                 if feed.is_dir():
-                    self._folders[f"{source.name}__{feed.name}"] = feed
+                    self._folders[_text(f"{source.name}__{feed.name}")] = feed
                 else:
                     self._say(f"{feed}: a file outside any feed's folder, left where it is; expected {SHAPE}")
         return sorted(self._folders)
@@ -51,7 +51,7 @@ class Inbox:
     def deliveries(self, feed: str) -> list[Delivery]:
         """A feed's files by sender, then by name in natural order (2 before 10). Hashes each: the content is part of the id."""
         folder = self._folders[feed]
-        return [d for sender, path in _files(folder) if (d := self._delivery(feed, sender, path, folder)) is not None]
+        return [d for sender, path in self._files(folder) if (d := self._delivery(feed, sender, path, folder)) is not None]
 
     def blocks(self, delivery: Delivery) -> Iterator[Block]:
         """A file's rows; raises DeliveryChanged when it is being written while it is read."""
@@ -72,6 +72,29 @@ class Inbox:
             folder = delivery.feed if delivery.feed in self._contracts else UNROUTED
             return self._vault.keep(source, folder, f"{delivery.feed}/{delivery.id}")
 
+    def _entries(self, folder: Path) -> list[Path]:
+        try:
+            found = [p for p in folder.iterdir() if not p.name.startswith(("_", "."))]
+        except OSError as error:
+            self._say(f"{folder}: cannot be read ({error.strerror}), left for the next run; check its owner and mode")
+            return []
+        return sorted(found, key=lambda p: natural(p.name))
+
+    def _files(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        """(sender, file) of a feed's folder; a file beside the senders' folders comes from nobody."""
+        for entry in self._entries(folder):
+            if entry.is_dir():
+                yield from ((entry.name, path) for path in self._below(entry))
+            elif entry.is_file():
+                yield "", entry
+
+    def _below(self, folder: Path) -> Iterator[Path]:
+        for entry in self._entries(folder):
+            if entry.is_dir():
+                yield from self._below(entry)
+            elif entry.is_file():
+                yield entry
+
     def _delivery(self, feed: str, sender: str, path: Path, folder: Path) -> Delivery | None:
         try:
             with path.open("rb") as content:
@@ -80,8 +103,9 @@ class Inbox:
         except OSError as error:
             self._say(f"{path}: cannot be read ({error.strerror}), left for the next run; check its owner and mode")
             return None
-        name = path.relative_to(folder / sender if sender else folder).as_posix()
-        delivery = Delivery(feed, sender, name, f"files:{sender}/{name}@{digest}", state.st_size, path, self._refusal(feed, sender))
+        name = _text(path.relative_to(folder / sender if sender else folder).as_posix())
+        code = _text(sender)
+        delivery = Delivery(feed, code, name, f"files:{code}/{name}@{digest}", state.st_size, path, self._refusal(feed, code))
         self._states[feed, delivery.id] = state.st_size, state.st_mtime_ns
         return delivery
 
@@ -136,25 +160,15 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(1, int(part), "") if part.isdecimal() else (0, 0, part) for part in re.split(r"([0-9]+)", name)]
 
 
-def _entries(folder: Path) -> list[Path]:
-    return sorted((p for p in folder.iterdir() if not p.name.startswith(("_", "."))), key=lambda p: natural(p.name))
-
-
-def _files(folder: Path) -> Iterator[tuple[str, Path]]:
-    """(sender, file) of a feed's folder; a file beside the senders' folders comes from nobody."""
-    for entry in _entries(folder):
-        if entry.is_dir():
-            yield from ((entry.name, path) for path in _below(entry))
-        elif entry.is_file():
-            yield "", entry
-
-
-def _below(folder: Path) -> Iterator[Path]:
-    for entry in _entries(folder):
-        if entry.is_dir():
-            yield from _below(entry)
-        elif entry.is_file():
-            yield entry
+def _text(name: str) -> str:
+    """A file's name as text: names packed on a Chinese Windows are often GB18030, which Python gives as lone surrogates."""
+    content = os.fsencode(name)
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            return content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return content.decode("utf-8", "backslashreplace")
 
 
 def _path(delivery: Delivery) -> Path:

@@ -21,6 +21,9 @@ REASON_TYPE = pa.list_(pa.struct([("rule", pa.string()), ("field", pa.string()),
 _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}")
 _LONG_NUMBER = re.compile(r"[0-9]{6}")
 UNPRINTED = "(not shown)"
+# Rules whose field is a name that the sender chose. A thousand rows that each name their columns otherwise are one mistake, not a thousand.
+_NAMED_BY_SENDERS = frozenset({"unknown_column", "duplicate_key"})
+_NAMES_TOLD_APART = 50
 
 
 def shown(name: str) -> str:
@@ -60,6 +63,16 @@ class Reasons:
     def extend(self, others: Reasons, offset: int = 0) -> None:
         """Take over another set's causes, its rows beginning at `offset`."""
         self.entries.extend(Reason(r.rule, r.field, r.detail, r.rows + offset) for r in others.entries)
+
+    def gathered(self) -> Reasons:
+        """The same causes, one entry each; names that the senders chose beyond the first few are no longer told apart."""
+        rows_of: dict[tuple[str, str | None, str], list[Rows]] = {}
+        for entry in self.entries:
+            key = (entry.rule, entry.field, entry.detail)
+            if key not in rows_of and entry.rule in _NAMED_BY_SENDERS and len(rows_of) >= _NAMES_TOLD_APART:
+                key = (entry.rule, UNPRINTED, entry.detail)
+            rows_of.setdefault(key, []).append(entry.rows)
+        return Reasons([Reason(*key, np.unique(np.concatenate(rows))) for key, rows in rows_of.items()])
 
     def mask(self, rows: int, *, field_name: str | None = None) -> Mask:
         """Which of `rows` rows have any cause, or one at that field."""

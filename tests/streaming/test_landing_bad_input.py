@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import zipfile
 from pathlib import Path
 
@@ -416,3 +417,21 @@ def _with_long_cell(content: bytes) -> bytes:
         for name in source.namelist():
             changed.writestr(name, source.read(name).replace(b">long<", b">" + b"l" * 40_000 + b"<"))
     return target.getvalue()
+
+
+def test_file_names_in_gb18030_are_read_as_such_and_worse_ones_do_no_harm(lake: Lake) -> None:
+    lake.put("good.jsonl", [GOOD])
+    folder = os.fsencode(lake.inbox / "office/visit/north")
+    for number, name in enumerate(["五月来访".encode("gb18030"), b"\xff\xfe"]):
+        Path(os.fsdecode(folder + b"/" + name + b".jsonl")).write_bytes(lines(visit(number + 10)))
+    assert lake.land()["feeds"]["office__visit"]["accepted"] == 3
+    assert {r["file_name"] for r in lake.receipts()} == {"good.jsonl", "五月来访.jsonl", "\\xff\\xfe.jsonl"}
+    assert lake.land()["feeds"]["office__visit"]["already_landed"] == 3
+
+
+def test_rows_that_each_name_another_unknown_column_are_refused_without_naming_them_all(lake: Lake) -> None:
+    lake.put("day.jsonl", [visit(n, **{f"column_{n}": 1}) for n in range(3000)])
+    landed = lake.land()
+    assert landed["feeds"]["office__visit"]["refused"] == 3000
+    assert sum(landed["refusals"]["office__visit"].values()) == 3000
+    assert len(landed["refusals"]["office__visit"]) < 200
