@@ -22,6 +22,8 @@ from gridlake.tables import Tables
 GRIDLAKE = str(Path(sys.executable).parent / "gridlake")
 FULL = os.environ.get("GRIDLAKE_TEST_SIZE") == "full"
 SIZE = ["--days", "400", "--events", "200000"] if FULL else ["--days", "60", "--events", "3000", "--villages", "100"]
+# One "now" for every run that is compared with another: it is also when rows are received.
+NOW = ["--as-of", "2026-11-01T00:00:00Z"]
 # Filled anew by every process that writes a table, so not part of "the same tables".
 WHEN_AND_WHO = {"_received_at", "received_at", "last_received_at", "run_id", "checked_at", "published_at"}
 
@@ -68,7 +70,7 @@ def province(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lake(province: Path, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """The lake that one undisturbed run makes of the province."""
     home = tmp_path_factory.mktemp("undisturbed") / "lake"
-    return Lake(home, province, succeed("run", "--input", province, "--home", home))
+    return Lake(home, province, succeed("run", "--input", province, "--home", home, *NOW))
 
 
 def copy_of(lake: Lake, folder: Path) -> Path:

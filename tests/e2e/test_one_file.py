@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from gridlake.settings import Settings
 from serving.api import create_app
-from tests.e2e.conftest import Lake, copy_of, succeed
+from tests.e2e.conftest import NOW, Lake, copy_of, succeed
 
 CONTRACTS = Path(__file__).parent / "new_feeds"  # two contracts, their sender, one SQL file
 PLACE = "330102001051"
@@ -34,7 +34,7 @@ def with_new_feeds(lake: Lake, tmp_path_factory: pytest.TempPathFactory) -> tupl
     before = {
         r["region_code"]: r["event_count"] for r in lake.tables.read("mart.region_overview", columns=["region_code", "event_count"]).to_pylist()
     }
-    document = succeed("run", "--input", inbox, "--home", home, "--contracts", CONTRACTS)
+    document = succeed("run", "--input", inbox, "--home", home, "--contracts", CONTRACTS, *NOW)
     return Lake(home, inbox, document), before
 
 

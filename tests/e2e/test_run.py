@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from gridlake.settings import Settings
 from gridlake.tables import Tables
 from serving.api import create_app
-from tests.e2e.conftest import Lake, content, copy_of, differing, gridlake, succeed, text_of
+from tests.e2e.conftest import NOW, Lake, content, copy_of, differing, gridlake, succeed, text_of
 
 
 def test_every_row_received_is_accepted_refused_duplicate_or_waiting(lake: Lake) -> None:
@@ -67,7 +67,7 @@ def test_reasons_of_a_finding_add_up_to_its_score(lake: Lake) -> None:
 
 def test_the_same_command_again_adds_nothing_and_ends_in_the_same_tables(lake: Lake) -> None:
     before = content(lake.home)
-    again = succeed("run", "--input", lake.inbox, "--home", lake.home)
+    again = succeed("run", "--input", lake.inbox, "--home", lake.home, *NOW)
     assert sum(counts["accepted"] for counts in again["feeds"].values()) == 0
     assert differing(before, content(lake.home)) == {}
     assert again["snapshot"]["id"] == lake.document["snapshot"]["id"]
@@ -153,7 +153,7 @@ def test_a_broken_critical_suite_stops_publication_and_says_why(lake: Lake, tmp_
     model.mkdir(parents=True)
     (model / "twice.sql").write_text(TWICE)
     (model / "twice.yml").write_text(TWICE_TESTS)
-    done = gridlake("run", "--input", lake.inbox, "--home", home, "--contracts", tmp_path / "contracts")
+    done = gridlake("run", "--input", lake.inbox, "--home", home, "--contracts", tmp_path / "contracts", *NOW)
     assert done.returncode == 1
     assert "twice" in done.stderr
     current = (home / "snapshots" / "current").resolve().name
