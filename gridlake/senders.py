@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import yaml
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import Version
 
+from gridlake.declared import Declared
 from gridlake.settings import Settings
 
 EVERYWHERE = "*"
@@ -41,23 +42,11 @@ class Sender:
         return EVERYWHERE in self.regions
 
 
-class Senders(Mapping[str, Sender]):
+class Senders(Declared[Sender]):
     """All senders of a run, by code."""
 
     def __init__(self, senders: list[Sender]) -> None:
-        self._by_code = {s.code: s for s in sorted(senders, key=lambda s: s.code)}
-
-    def __getitem__(self, key: str) -> Sender:
-        try:
-            return self._by_code[key]
-        except KeyError:
-            raise KeyError(f"no sender {key!r}; there are {', '.join(self._by_code)}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_code)
-
-    def __len__(self) -> int:
-        return len(self._by_code)
+        super().__init__("sender", senders, lambda sender: sender.code)
 
 
 def load_all(settings: Settings) -> Senders:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,23 +40,11 @@ class Vocabulary:
         return {"code", "name_zh"} <= set(self.rows.column_names)
 
 
-class Vocabularies(Mapping[str, Vocabulary]):
+class Vocabularies(Declared[Vocabulary]):
     """All vocabularies of a run, by file stem."""
 
     def __init__(self, vocabularies: list[Vocabulary]) -> None:
-        self._by_name = {v.name: v for v in sorted(vocabularies, key=lambda v: v.name)}
-
-    def __getitem__(self, key: str) -> Vocabulary:
-        try:
-            return self._by_name[key]
-        except KeyError:
-            raise KeyError(f"no vocabulary {key!r}; there are {', '.join(self._by_name)}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_name)
-
-    def __len__(self) -> int:
-        return len(self._by_name)
+        super().__init__("vocabulary", vocabularies, lambda vocabulary: vocabulary.name)
 
     @cached_property
     def regions(self) -> pa.Table:

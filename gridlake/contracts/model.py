@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
+
+from gridlake.declared import Declared
 
 LogicalType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
 Classification = Literal["L1", "L2", "L3", "L4"]
@@ -143,23 +145,11 @@ class ContractError(Exception):
     """A contract file that says something impossible; the message names file, place and remedy."""
 
 
-class Contracts(Mapping[str, Contract]):
+class Contracts(Declared[Contract]):
     """All contracts of a run, by id."""
 
     def __init__(self, contracts: list[Contract]) -> None:
-        self._by_id = {c.id: c for c in sorted(contracts, key=lambda c: c.id)}
-
-    def __getitem__(self, key: str) -> Contract:
-        try:
-            return self._by_id[key]
-        except KeyError:
-            raise KeyError(f"no contract {key!r}; there are {', '.join(self._by_id)}") from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_id)
-
-    def __len__(self) -> int:
-        return len(self._by_id)
+        super().__init__("contract", contracts, lambda contract: contract.id)
 
     def defining(self, entity: str) -> Contract:
         """The contract whose columns are the entity's canonical columns."""
