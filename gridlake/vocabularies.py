@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow_csv
 
+from gridlake.declared import Declared
 from gridlake.settings import Settings
 
 REGION_COLUMNS = ["region_system", "region_code", "region_name", "region_level", "parent_code"]
