@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 
 import duckdb
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gridlake.contracts import Column, Contract, ContractError
+from gridlake.contracts import Column, Contract, ContractError, Rule
 from gridlake.contracts.compile import payload_type
 from gridlake.regions import RegionTree
 from gridlake.senders import Sender
@@ -129,39 +129,49 @@ class Checks:
     def _check_rules(self, rows: Decoded, asked: Mask, received_at: datetime, reasons: Reasons, warnings: Reasons) -> None:
         if not self.contract.rules or not asked.any():
             return
-        try:
-            broken = self._broken_rules(rows.columns, rows.op, received_at, "({0}) is false")
-        except duckdb.Error:
-            # One row's value may be beyond a predicate's arithmetic: then each row for which the predicate cannot be computed breaks it.
-            broken = self._broken_rules(rows.columns, rows.op, received_at, "coalesce(not try({0}), try(({0}) is null) is null)")
         found_so_far = Reasons(list(reasons))
-        for rule, column in zip(self.contract.rules, broken.columns, strict=True):
+        for rule, broken in zip(self.contract.rules, self._broken(rows, received_at), strict=True):
             target = reasons if rule.severity == "error" else warnings
-            sound = asked & _mask(column)
+            sound = asked & broken
             for name in self._columns_of[rule.name]:
                 sound &= ~found_so_far.mask(len(rows), field_name=name)
             target.add(rule.name, None, rule.description, sound)
 
-    def _broken_rules(self, columns: Mapping[str, pa.Array], op: pa.Array, received_at: datetime, condition: str) -> pa.Table:
+    def _broken(self, rows: Decoded, received_at: datetime) -> list[Mask]:
+        """For each rule the rows that break it: for which it is false, or cannot be computed."""
+        try:
+            conditions = [f"({rule.predicate}) is false" for rule in self.contract.rules]
+            return [_mask(column) for column in self._ask(conditions, rows.columns, rows.op, received_at).columns]
+        except duckdb.Error:
+            return [self._broken_one_by_one(rule, rows, received_at) for rule in self.contract.rules]
+
+    def _broken_one_by_one(self, rule: Rule, rows: Decoded, received_at: datetime) -> Mask:
+        # One query for each `try`: in one together, DuckDB computes what they share once, outside of either.
+        try:
+            holds = self._ask([f"try({rule.predicate})"], rows.columns, rows.op, received_at).column(0)
+            is_null = self._ask([f"try(({rule.predicate}) is null)"], rows.columns, rows.op, received_at).column(0)
+        except duckdb.Error as error:
+            # Not the engine's own words: they may quote a row's value.
+            raise ContractError(f"{self.contract.path}: rule {rule.name} cannot be computed ({type(error).__name__}); mend it") from None
+        return _mask(pc.invert(holds)) | _mask(pc.is_null(is_null))
+
+    def _ask(self, expressions: Sequence[str], columns: Mapping[str, pa.Array], op: pa.Array, received_at: datetime) -> pa.Table:
         named = {name: a.cast(_NAIVE) if pa.types.is_timestamp(a.type) else a for name, a in columns.items()}
         named[RECEIVED_AT] = pa.repeat(pa.scalar(received_at, pa.timestamp("us", "UTC")).cast(_NAIVE), len(op))
         self._connection.register("batch", pa.table(named | {OP: op}))
         try:
-            wanted = ", ".join(f"{condition.format(rule.predicate)} as r{number}" for number, rule in enumerate(self.contract.rules))
+            wanted = ", ".join(f"{expression} as r{number}" for number, expression in enumerate(expressions))
             return self._connection.sql(f"select {wanted} from batch").to_arrow_table()
         finally:
             self._connection.unregister("batch")
 
     def _prove_rules(self) -> None:
         empty = {c.name: pa.array([], payload_type(c)) for c in self.contract.columns}
-        if self.contract.rules:
+        for rule in self.contract.rules:
             try:
-                self._broken_rules(empty, pa.array([], pa.string()), datetime.fromisoformat("2000-01-01T00:00:00+00:00"), "({0}) is false")
+                self._ask([f"({rule.predicate}) is false"], empty, pa.array([], pa.string()), datetime(2000, 1, 1, tzinfo=UTC))
             except duckdb.Error as error:
-                names = ", ".join(r.name for r in self.contract.rules)
-                raise ContractError(
-                    f"{self.contract.path}: one of the rules {names} is not a predicate over the contract's columns: {error}"
-                ) from error
+                raise ContractError(f"{self.contract.path}: rule {rule.name} is not a predicate over the contract's columns: {error}") from error
 
     def _code_list(self, column: str, name: str, vocabularies: Vocabularies) -> pa.Array:
         if name not in vocabularies:

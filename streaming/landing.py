@@ -194,6 +194,7 @@ class _FeedLander:
         self._bronze_schema = self._tables.schema(self._bronze)
         self._counts = Counts()
         self._below_minimum: dict[str, bool] = {}
+        self._shares: dict[str, int] = {}
 
     def land(self) -> Counts:
         deliveries = self._connector.deliveries(self._contract.id)
@@ -307,7 +308,13 @@ class _FeedLander:
         repeats.add(senders, digests)
         for receipt in made:
             self._counts.add(receipt)
-            task.advance(receipt.chunk.delivery.size if receipt.chunk.is_last else 0)
+            task.advance(self._new_share(receipt.chunk))
+
+    def _new_share(self, chunk: Chunk) -> int:
+        """Bytes of a delivery that are done with this chunk and were not before; unpacked rows may be more than the file, never more than the bar."""
+        before = self._shares.get(chunk.delivery.id, 0)
+        self._shares[chunk.delivery.id] = chunk.delivery.size if chunk.is_last else min(before + chunk.size, chunk.delivery.size)
+        return self._shares[chunk.delivery.id] - before
 
     def _judge(self, batch: _Batch, decoded: Decoded) -> tuple[Reasons, Reasons]:
         codes = {c.delivery.sender_code for c in batch.chunks} & self._run.senders.keys()
