@@ -208,7 +208,7 @@ class _FeedLander:
         title = f"落地 {self._contract.source}.{self._contract.feed}（字节）"
         with self._run.progress.task(title, total=sum(d.size for d in new)) as task:
             self._finish_pending(new, unfinished, task)
-            received_at = max(self._run.received_at, self._newest() or self._run.received_at)
+            received_at = self._never_backwards(self._run.received_at)
             repeats = Repeats(self._tables, self._bronze, received_at, self._contract.repeat_window)
             for chunks in self._batches(new, unfinished):
                 self._land(_Batch(chunks, received_at), unfinished, repeats, task)
@@ -217,35 +217,46 @@ class _FeedLander:
 
     def _finish_pending(self, deliveries: Iterable[Delivery], unfinished: _Unfinished, task: Task) -> None:
         """Land first what a killed run had begun: the same chunks, received when it received them, so that every row ends where it did then."""
-        pending = [d for d in deliveries if unfinished.is_pending(d)]
-        if not pending:
+        chunks: list[Chunk] = []
+        for delivery in deliveries:
+            if unfinished.is_pending(delivery):
+                try:
+                    chunks += self._begun_chunks(delivery, unfinished)
+                except DeliveryChanged as changed:
+                    self._leave(changed)
+        if not chunks:
             return
-        chunks = []
-        for delivery in pending:
-            end = unfinished.begun(delivery)
-            chunks += [c for c in self._chunks(delivery, unfinished) if c.last_row <= end]
-            if not chunks or chunks[-1].delivery is not delivery or chunks[-1].last_row != end:
-                raise RunError(
-                    f"{delivery.feed} {delivery.id}: a killed run had begun it up to row {end}, and it is cut elsewhere now; "
-                    "finish it with the version of gridlake that began it"
-                )
-        received_at = self._received_then(pending)
+        received_at = self._never_backwards(self._received_then(chunks))
         repeats = Repeats(self._tables, self._bronze, received_at, self._contract.repeat_window)
         self._land(_Batch(chunks, received_at), unfinished, repeats, task)
         for chunk in chunks:
             unfinished.landed[chunk.delivery.id] = chunk.last_row
 
-    def _received_then(self, pending: Sequence[Delivery]) -> datetime:
-        ids = [d.id for d in pending]
+    def _begun_chunks(self, delivery: Delivery, unfinished: _Unfinished) -> list[Chunk]:
+        end = unfinished.begun(delivery)
+        chunks = [c for c in self._chunks(delivery, unfinished) if c.last_row <= end]
+        if not chunks or chunks[-1].last_row != end:
+            raise RunError(
+                f"{delivery.feed} {delivery.id}: a killed run had begun it up to row {end}, and it is cut elsewhere now; "
+                "finish it with the version of gridlake that began it"
+            )
+        return chunks
+
+    def _leave(self, changed: DeliveryChanged) -> None:
+        self._run.progress.say(f"{changed}; left for the next run")
+
+    def _received_then(self, begun: Sequence[Chunk]) -> datetime:
+        ids = [c.delivery.id for c in begun]
         feed_is_ours = (ds.field("feed") == self._contract.id) & ds.field("_delivery_id").isin(ids)
         told = self._tables.read(receipts.TABLE, columns=["received_at"], where=feed_is_ours)
         kept = self._tables.read(self._quarantine, columns=["_received_at"], where=ds.field("_delivery_id").isin(ids))
         newest = [pc.max(table.column(0)).as_py() for table in (told, kept) if table.num_rows]
         return _utc(max(newest)) if newest else self._run.received_at
 
-    def _newest(self) -> datetime | None:
-        later = self._tables.read(self._bronze, columns=["_received_at"], where=ds.field("_received_at") > pa.scalar(self._run.received_at))
-        return _utc(pc.max(later.column(0)).as_py()) if later.num_rows else None
+    def _never_backwards(self, at: datetime) -> datetime:
+        """The time, or that of the newest row where that is later."""
+        later = self._tables.read(self._bronze, columns=["_received_at"], where=ds.field("_received_at") > pa.scalar(at))
+        return _utc(pc.max(later.column(0)).as_py()) if later.num_rows else at
 
     def _unfinished(self, deliveries: Sequence[Delivery]) -> _Unfinished:
         ids = [d.id for d in deliveries]
@@ -266,16 +277,17 @@ class _FeedLander:
     def _batches(self, deliveries: Iterable[Delivery], unfinished: _Unfinished) -> Iterator[list[Chunk]]:
         """Chunks in the order of landing, as many at a time as one commit takes."""
         held: list[Chunk] = []
+        rows = size = 0
         for delivery in deliveries:
             try:
                 for chunk in self._chunks(delivery, unfinished):
-                    rows, size = sum(c.rows for c in held), sum(c.size for c in held)
-                    if held and (rows + chunk.rows > CHUNK_ROWS or size + chunk.size > CHUNK_BYTES or len(held) == _MOST_CHUNKS):
+                    rows, size = rows + chunk.rows, size + chunk.size
+                    if held and (rows > CHUNK_ROWS or size > CHUNK_BYTES or len(held) == _MOST_CHUNKS):
                         yield held
-                        held = []
+                        held, rows, size = [], chunk.rows, chunk.size
                     held.append(chunk)
             except DeliveryChanged as changed:
-                self._run.progress.say(f"{changed}; left for the next run")
+                self._leave(changed)
                 held = [c for c in held if c.delivery is not delivery]
         if held:
             yield held
