@@ -28,6 +28,9 @@ from gridlake.vocabularies import VocabularyError
 # Errors whose message is written for the person at the terminal; anything else is a bug and keeps its traceback.
 EXPECTED_ERRORS = (ContractError, SenderError, VocabularyError, RunError, EngineError)
 
+# A log file or a pipe has no edge; this shows the widest table in whole words.
+_WIDTH_OF_FILES = 140
+
 HELP = {
     "land": "Land the inbox: accepted rows to bronze, refused rows (sealed, with reasons) to quarantine, a receipt for each delivery.",
     "stage": "One row per key, mapped to the entity's columns: newest version, deletes kept as such (dbt).",
@@ -68,7 +71,7 @@ def emit(document: Any, *, as_json: bool, text: Callable[[Console], None]) -> No
     if as_json:
         click.echo(json.dumps(document, ensure_ascii=False, indent=1, default=str))
     else:
-        text(Console())
+        text(Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_FILES))
 
 
 def fail(error: Exception, *, as_json: bool) -> None:
@@ -193,7 +196,7 @@ def summary(current: Run, seconds: float) -> dict[str, Any]:
 def _print_summary(console: Console, document: dict[str, Any], settings: Settings) -> None:
     feeds = Table(title="Feeds: received = accepted + refused + duplicate + waiting")
     states = ("received", "accepted", "refused", "duplicate", "waiting", "already_landed")
-    feeds.add_column("feed")
+    feeds.add_column("feed", overflow="fold")
     for state in states:
         feeds.add_column("files landed before" if state == "already_landed" else state, justify="right")
     for feed, counts in document["feeds"].items():
