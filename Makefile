@@ -56,8 +56,8 @@ bench-landing: $(STAMP) ## rows a second from file to bronze, beside a plain Duc
 bench-run: $(STAMP) ## the whole run on the default province, per step
 	$(BIN)/python -m tests.bench.bench_run
 
-chaos: $(STAMP) ## kills at N random points (make chaos N=20)
-	GRIDLAKE_CHAOS=$(or $(N),20) $(BIN)/python -m pytest tests/e2e -k killed
+chaos: $(STAMP) ## runs killed at N random points and repeated (make chaos N=20)
+	GRIDLAKE_CHAOS=$(or $(N),20) $(BIN)/python -m pytest -s tests/e2e/test_killed_runs.py -k random
 
 dictionary: $(STAMP) ## docs/dictionary from the contracts
 	$(BIN)/python -m gridlake.dictionary
