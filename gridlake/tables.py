@@ -127,10 +127,7 @@ class Tables:
 
     def resume_point(self, name: str, app_id: str) -> int | None:
         """The version of the app transaction in the newest snapshot; None where the table or the app is unknown."""
-        if not self.exists(name):
-            return None
-        version = self._open(name).transaction_version(app_id)
-        return None if version is None else int(version)
+        return self.resume_points(name, [app_id]).get(app_id)
 
     def resume_points(self, name: str, app_ids: Iterable[str]) -> dict[str, int]:
         """`resume_point` of many apps with one opening of the table; unknown apps are left out."""

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 
 NONE = "—"
+# What is said where there is no difference to tell: nothing to compare with, or the same number.
+_NO_CHANGE: dict[float | None, str] = {None: "无可比数", 0: "持平"}
 _FULL_WIDTH = re.compile(r"\s*([，。；：、（）])\s*")
 
 
@@ -37,11 +39,9 @@ class Comparison:
     @property
     def in_table(self) -> str:
         """+35（+5.3%）, -1.2 个百分点, 持平."""
-        if self.value is None or self.previous is None:
-            return "无可比数"
         difference = self._difference
-        if difference == 0:
-            return "持平"
+        if not difference:
+            return _NO_CHANGE[difference]
         if self.in_points:
             return f"{difference:+.{self.decimals}f} 个百分点"
         share = f"（{100 * difference / self.previous:+.1f}%）" if self.previous else "（上周为零）"
@@ -50,20 +50,18 @@ class Comparison:
     @property
     def in_sentence(self) -> str:
         """After 较上周: 增加 35 件（5.3%）, 下降 1.2 个百分点, 持平."""
-        if self.value is None or self.previous is None:
-            return "无可比数"
         difference = self._difference
-        if difference == 0:
-            return "持平"
+        if not difference:
+            return _NO_CHANGE[difference]
         if self.in_points:
             return f"{'上升' if difference > 0 else '下降'} {abs(difference):.{self.decimals}f} 个百分点"
         share = f"（{abs(100 * difference / self.previous):.1f}%）" if self.previous else "（上周为零）"
         return f"{'增加' if difference > 0 else '减少'} {abs(difference):,.{self.decimals}f} {self.unit}{share}"
 
     @property
-    def _difference(self) -> float:
-        assert self.value is not None
-        assert self.previous is not None
+    def _difference(self) -> float | None:
+        if self.value is None or self.previous is None:
+            return None
         return round(self.value - self.previous, self.decimals)
 
 
