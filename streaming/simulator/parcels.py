@@ -26,7 +26,7 @@ TRUTH = ["_kind", "_state", "_rule", "_field"]
 LINE = "_line"
 # Office files carry times of their own; these are nobody's.
 _NO_TIME = (1980, 1, 1, 0, 0, 0)
-SOURCE = "city_platform"
+CITY_PLATFORM = "city_platform"
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,18 @@ class Feed:
     rows: pd.DataFrame
     schema: pa.Schema
     gb18030_senders: frozenset[str] = frozenset()
+    source: str = CITY_PLATFORM
 
 
-def arranged(name: str, parts: Sequence[pd.DataFrame], schema: pa.Schema, *, gb18030_senders: Iterable[str] = ()) -> Feed:
+def arranged(
+    name: str, parts: Sequence[pd.DataFrame], schema: pa.Schema, *, gb18030_senders: Iterable[str] = (), source: str = CITY_PLATFORM
+) -> Feed:
     """The parts of a feed put in order; `row_number` counts a file's rows from 1. The named senders' CSV files are GB18030, the others' UTF-8."""
     columns = list(dict.fromkeys([c for part in parts for c in part.columns] + TRUTH))
     rows = pd.concat([_with_all(part, columns, parts) for part in parts], ignore_index=True)
     rows = rows.sort_values(PLACE, kind="stable", ignore_index=True)
     rows["row_number"] = rows.groupby(["_sender", "_file"]).cumcount() + 1
-    return Feed(name, rows, schema, frozenset(gb18030_senders))
+    return Feed(name, rows, schema, frozenset(gb18030_senders), source)
 
 
 def _with_all(part: pd.DataFrame, columns: Sequence[str], parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
@@ -68,10 +71,10 @@ def json_lines(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
 
 
 def write(feed: Feed, inbox: Path, advance: Callable[[int], None]) -> dict[str, int]:
-    """Write the feed's files under `<inbox>/city_platform/<feed>/<sender>/`; gives {path relative to the inbox: rows}."""
+    """Write the feed's files under `<inbox>/<source>/<feed>/<sender>/`; gives {path relative to the inbox: rows}."""
     written = {}
     for (sender, name), rows in feed.rows.groupby(["_sender", "_file"], sort=True):
-        path = inbox / SOURCE / feed.name / str(sender) / str(name)
+        path = inbox / feed.source / feed.name / str(sender) / str(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         replace(path, _content(feed, str(sender), path.suffix, rows))
         written[str(path.relative_to(inbox))] = len(rows)
