@@ -21,10 +21,11 @@ from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
 from streaming.simulator import dirt, feeds, people, teams
-from streaming.simulator.events import INSTANT_CLOSE, NEAR_DUPLICATE, NIL_REPORT, happen
+from streaming.simulator.events import happen
 from streaming.simulator.handling import handle
 from streaming.simulator.parcels import Feed, replace, write
 from streaming.simulator.territory import check_cities, lay_out
+from streaming.simulator.truth import KINDS, Truth
 
 TRUTH = "_truth"
 MODEL = "invalid_event"
@@ -124,7 +125,7 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
 
     first_day = np.datetime64(parameters.until) - np.timedelta64(parameters.days - 1, "D")
     end = (np.datetime64(parameters.until) + np.timedelta64(1, "D")).astype("datetime64[s]")
-    planted = people.Planted()
+    planted, truth = people.Planted(), Truth()
     progress.say("simulating grids and teams")
     territory = lay_out(random("territory"), vocabularies, parameters.cities, parameters.villages)
     members = teams.gather(random("teams"), territory, first_day, parameters.days)
@@ -134,18 +135,19 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     planted.into_events(random("planted events"), events)
     steps = handle(random("steps"), events, territory, end)
     deleted = feeds.deletions(random("deletions"), events, steps, end)
+    _note_invalid_events(truth, events, deleted)
     ground = feeds.Ground(territory, members, events, steps, deleted, first_day, parameters.days)
     rows: dict[str, int] = {}
     files: dict[str, int] = {}
     spoiled: list[pd.DataFrame] = []
     with progress.task("writing files") as task:
         # One feed at a time: all of them at once would hold every row twice.
-        for feed in _feeds(random, ground, vocabularies, parameters.cities, planted):
+        for feed in _feeds(random, ground, vocabularies, parameters.cities, planted, truth):
             files |= write(feed, inbox, task.advance)
             spoiled.append(_dirt_of(feed))
             rows[feed.name] = rows.get(feed.name, 0) + len(feed.rows)
             del feed
-    findings = _finding_truth(events, deleted)
+    findings = truth.table
     dirt_truth = pa.Table.from_pandas(pd.concat(spoiled), pa.schema(_DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
     pq.write_table(findings, inbox / TRUTH / "finding_truth.parquet")
     pq.write_table(dirt_truth, inbox / TRUTH / "dirt_truth.parquet")
@@ -162,7 +164,9 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     }
 
 
-def _feeds(random: Stream, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], planted: people.Planted) -> Iterator[Feed]:
+def _feeds(
+    random: Stream, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], planted: people.Planted, truth: Truth
+) -> Iterator[Feed]:
     yield feeds.region(random("region"), vocabularies, ground.first_day)
     yield feeds.grid(random("grid"), ground, cities)
     yield feeds.team_member(random("team_member"), ground, cities, planted)
@@ -170,13 +174,10 @@ def _feeds(random: Stream, ground: feeds.Ground, vocabularies: Vocabularies, cit
     yield from feeds.event_step(random("event_step"), ground, cities)
 
 
-def _finding_truth(events: pd.DataFrame, deleted: pd.DataFrame) -> pa.Table:
-    """model, kind, sender_code, event_id (local), pair_event_id (of a near duplicate: the report that it repeats)."""
-    found = events[events.kind.isin([NIL_REPORT, NEAR_DUPLICATE, INSTANT_CLOSE]) & ~events.index.isin(deleted.event)]
-    columns = {"model": MODEL, "kind": found.kind, "sender_code": found.sender_code, "event_id": found.event_id, "pair_event_id": found.original}
-    return pa.Table.from_pandas(
-        pd.DataFrame(columns), pa.schema([(name, pa.string()) for name in columns]), preserve_index=False
-    ).replace_schema_metadata(None)
+def _note_invalid_events(truth: Truth, events: pd.DataFrame, deleted: pd.DataFrame) -> None:
+    """The events that something was injected into; a near duplicate's other half is the report that it repeats."""
+    found = events[events.kind.isin(KINDS[MODEL]) & ~events.index.isin(deleted.event)]
+    truth.add(MODEL, found.kind, found.sender_code, found.event_id, found.original)
 
 
 def _dirt_of(feed: Feed) -> pd.DataFrame:

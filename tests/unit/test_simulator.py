@@ -27,6 +27,7 @@ from gridlake.settings import Settings
 from streaming.simulator import InboxTaken, profiles, simulate
 from streaming.simulator.command import simulate as command
 from streaming.simulator.events import phrases
+from streaming.simulator.truth import KINDS, Truth
 
 HANGZHOU, JIAXING = CITIES = ("330100000000", "330400000000")
 SIZE: dict[str, Any] = {"days": 60, "events": 6000, "villages": 60}
@@ -229,17 +230,30 @@ def test_every_file_is_in_the_format_that_its_name_says(province: Province) -> N
     }  # fmt: skip
 
 
+@pytest.mark.parametrize(("model", "kind"), [(model, kind) for model, kinds in KINDS.items() for kind in kinds])
+def test_every_kind_that_the_simulator_declares_is_in_the_truth(province: Province, model: str, kind: str) -> None:
+    truth = province.truth("finding_truth")
+    assert ((truth.model == model) & (truth.kind == kind)).sum() >= 5
+    assert province.document["findings"][kind] == (truth.kind == kind).sum()
+
+
+def test_the_truth_has_no_kind_that_is_not_declared(province: Province) -> None:
+    truth = province.truth("finding_truth")
+    assert set(zip(truth.model, truth.kind, strict=True)) == {(model, kind) for model, kinds in KINDS.items() for kind in kinds}
+    with pytest.raises(ValueError, match=r"invalid_event: expected kinds .*, came sunspots; declare them"):
+        Truth().add("invalid_event", "sunspots", HANGZHOU, ["E1"])
+
+
 def test_injected_kinds_have_their_shares(province: Province) -> None:
     shares = {"nil_report": 0.03, "near_duplicate": 0.03, "instant_close": 0.02}
     counts = province.truth("finding_truth").kind.value_counts().to_dict()
-    assert counts == {kind: round(SIZE["events"] * share) for kind, share in shares.items()}
-    assert province.document["findings"] == counts
+    assert {kind: counts[kind] for kind in shares} == {kind: round(SIZE["events"] * share) for kind, share in shares.items()}
     assert province.document["events"] == SIZE["events"]
 
 
 def test_truth_names_events_that_are_sent_and_kept(province: Province) -> None:
     truth = province.truth("finding_truth")
-    assert set(truth.model) == {"invalid_event"}
+    truth = truth[truth.model == "invalid_event"]
     known = set(zip(province.events.sender_code, province.events.event_id, strict=True))
     assert set(zip(truth.sender_code, truth.event_id, strict=True)) <= known
     pairs = truth[truth.kind == "near_duplicate"]
