@@ -97,7 +97,14 @@ _STEP = pa.schema(
 
 @dataclass(frozen=True)
 class Ground:
-    """What happened, before anybody reports it to the province."""
+    """What happened, before anybody reports it to the province.
+
+    For feeds that hang on events: `events` is one light frame of all of them, by sender and time of report, index 0, 1, 2 …, and its columns are
+    all there is to rely on: event_id, sender_code, grid (row of territory.grids), class_code, level_code, channel_code, office, limit_hours,
+    reporter (row of members, -1 for others), reported_at and closed_at (local, seconds; NaT while open), state_code, kind (what was injected, or
+    empty), is_deleted. Texts, positions and steps exist only while the chunk of days is simulated that they belong to. Strings may be
+    categories: compare and map them, and take `.to_numpy(object)` before adding them up.
+    """
 
     territory: Territory
     members: pd.DataFrame

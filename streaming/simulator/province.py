@@ -136,6 +136,7 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     steps = handle(random("steps"), events, territory, end)
     deleted = feeds.deletions(random("deletions"), events, steps, end)
     _note_invalid_events(truth, events, deleted)
+    _add_ends(events, steps, deleted)
     ground = feeds.Ground(territory, members, events, steps, deleted, first_day, parameters.days)
     rows: dict[str, int] = {}
     files: dict[str, int] = {}
@@ -172,6 +173,14 @@ def _feeds(
     yield feeds.team_member(random("team_member"), ground, cities, planted)
     yield feeds.event(random("event"), ground, planted)
     yield from feeds.event_step(random("event_step"), ground, cities)
+
+
+def _add_ends(events: pd.DataFrame, steps: pd.DataFrame, deleted: pd.DataFrame) -> None:
+    """How far each event got by the end: state_code, closed_at (NaT while open) and is_deleted."""
+    last = steps.groupby("event").last()
+    events["state_code"] = last.to_state.reindex(events.index)
+    events["closed_at"] = last.happened_at.where(last.to_state == "closed").reindex(events.index)
+    events["is_deleted"] = events.index.isin(deleted.event)
 
 
 def _note_invalid_events(truth: Truth, events: pd.DataFrame, deleted: pd.DataFrame) -> None:
