@@ -16,7 +16,7 @@ REFUSED, DUPLICATE, ACCEPTED = "refused", "duplicate", "accepted"
 # A good row is told from a bad one that was made from it by its id: no sequence of a sender reaches this digit at that place.
 _BAD_ID_MARK = "9"
 # Stands in a change for a village of another city than the sender's.
-_ELSEWHERE = "elsewhere"
+ELSEWHERE = "elsewhere"
 _VILLAGES = {"330100000000": "330106002051", "330200000000": "330203001001"}
 
 
@@ -43,7 +43,7 @@ EVENT = (
     Dirt("missing_required", "required", "description", {"description": None}),
     Dirt("missing_required", "required", "class_code", {"class_code": None}),
     Dirt("wrong_pattern", "pattern", "reporter_phone", {"reporter_phone": "8765-4321"}),
-    Dirt("wrong_sender_region", "region_scope", "region_code", {"region_code": _ELSEWHERE}),
+    Dirt("wrong_sender_region", "region_scope", "region_code", {"region_code": ELSEWHERE}),
     Dirt("out_of_range_position", "minimum", "longitude", {"longitude": 12.0155, "latitude": 30.27}),
     Dirt("out_of_range_position", "maximum", "latitude", {"longitude": 120.155, "latitude": 302.7}),
     Dirt("broken_rule", "closed_after_reported", None, {"closed_at": "2020-01-01 00:00:00"}),
@@ -68,7 +68,7 @@ GRID = (
     Dirt("wrong_type", "type", "resident_count", {"resident_count": "约一千人"}),
     Dirt("unknown_code", "code_list", "grid_type_code", {"grid_type_code": "普通网格"}),
     Dirt("missing_required", "required", "grid_name", {"grid_name": None}),
-    Dirt("wrong_sender_region", "region_scope", "region_code", {"region_code": _ELSEWHERE}),
+    Dirt("wrong_sender_region", "region_scope", "region_code", {"region_code": ELSEWHERE}),
     Dirt("out_of_range_position", "minimum", "latitude", {"latitude": 3.0275}),
     Dirt("wrong_pattern", "pattern", "boundary", {"boundary": "120.1,30.2;120.2,30.3"}),
 )
@@ -160,7 +160,7 @@ def _made_from(good: pd.DataFrame, dirt: Dirt, key: str, first: int, changes: Se
 
 
 def _value(value: Any, sender: str) -> Any:
-    return next(village for city, village in _VILLAGES.items() if city != sender) if value == _ELSEWHERE else value
+    return next(village for city, village in _VILLAGES.items() if city != sender) if value == ELSEWHERE else value
 
 
 def _spoil(line: str, dirt: Dirt) -> bytes:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from gridlake import contracts
 from gridlake.runs import Run
 from gridlake.settings import Settings
 from streaming.landing import land
@@ -17,8 +18,9 @@ def test_exactly_the_rows_that_the_truth_names_are_refused_each_for_its_reason(t
     run = Run.start(Settings(home=tmp_path / "lake", inbox=tmp_path / "inbox"), quiet=True)
     landed = land(run)["feeds"]
     truth = pq.read_table(tmp_path / "inbox" / "_truth" / "dirt_truth.parquet").to_pylist()
+    sources = {c.feed: c.source for c in contracts.load_all(Settings()).values()}
     for feed, rows in simulated["rows"].items():
-        table = f"city_platform__{feed}"
+        table = f"{sources[feed]}__{feed}"
         expected = {
             (f"files:{t['sender_code']}/{t['file_name']}", t["row_number"]): [(t["rule"], t["field"])]
             for t in truth
