@@ -25,8 +25,25 @@ from streaming.simulator.province import Parameters
     "--cities", default=",".join(Parameters.cities), show_default=True, help="The cities that have grids: 12-digit codes with commas between."
 )
 @click.option("--villages", type=click.IntRange(1), help="At most so many villages a city, for a small province.")
+@click.option(
+    "--resident-share",
+    type=click.FloatRange(0, 1),
+    default=Parameters.resident_share,
+    show_default=True,
+    help="The share of all households and enterprises that departments send; key persons and key places are sent whole.",
+)
 @cli.command_options
-def simulate(settings: Settings, as_json: bool, days: int, events: int, seed: int, until: datetime, cities: str, villages: int | None) -> None:
+def simulate(
+    settings: Settings,
+    as_json: bool,
+    days: int,
+    events: int,
+    seed: int,
+    until: datetime,
+    cities: str,
+    villages: int | None,
+    resident_share: float,
+) -> None:
     """Fill the inbox with a simulated province, and its _truth folder with what was injected into it."""
     document = province.simulate(
         settings.inbox,
@@ -36,6 +53,7 @@ def simulate(settings: Settings, as_json: bool, days: int, events: int, seed: in
         until=until.date(),
         cities=[c.strip() for c in cities.split(",") if c.strip()],
         villages=villages,
+        resident_share=resident_share,
         progress=ProgressLog(),
     )
 

@@ -15,6 +15,7 @@ from gridlake.vocabularies import Vocabularies
 from streaming.simulator import dirt, profiles
 from streaming.simulator.parcels import LINE, PLACE, Feed, arranged, json_lines
 from streaming.simulator.people import Planted, in_words
+from streaming.simulator.residents import Residents
 from streaming.simulator.territory import Territory, region_table
 from streaming.simulator.texts import kept
 
@@ -113,6 +114,17 @@ class Ground:
     deleted: pd.DataFrame
     first_day: np.datetime64
     days: int
+    residents: Residents
+
+    @property
+    def key_persons(self) -> pd.DataFrame:
+        """Everybody on a list of key persons, in the columns that `residents.settle` names."""
+        return self.residents.key_persons
+
+    @property
+    def key_places(self) -> pd.DataFrame:
+        """Every place on a list of key places, in the columns that `residents.settle` names."""
+        return self.residents.key_places
 
     @property
     def first_month(self) -> str:

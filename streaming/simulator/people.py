@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from streaming.simulator.texts import Texts
 
@@ -63,6 +64,21 @@ def id_numbers(random: np.random.Generator, count: int, *, oldest: int = 1962, y
     sequence = np.char.zfill((drawn % 999 + 1).astype(str), 3)
     body = np.char.add(np.char.add(division.astype(str), born), sequence)
     digits = body.astype("U17").view("U1").reshape(count, 17).astype(int)
+    return np.char.add(body, _ID_CHECKS[digits @ _ID_WEIGHTS % 11]).astype(object)
+
+
+def id_numbers_of(random: np.random.Generator, born: NDArray[np.datetime64], is_male: NDArray[np.bool_], *, group: int = 0) -> Texts:
+    """Different ID numbers with right checksums for these birthdays and sexes; each group (0 to 2) has divisions that no other number has."""
+    if not len(born):
+        return np.empty(0, object)
+    same = pd.DataFrame({"born": born, "is_male": is_male}).groupby(["born", "is_male"])
+    # Who shares a birthday counts on from where the first one began, so nobody shares a number.
+    drawn = (pd.Series(random.integers(20 * 499, size=len(born))).groupby(same.ngroup().to_numpy()).transform("first") + same.cumcount()) % (20 * 499)
+    sequence = drawn.to_numpy() % 499 * 2 + np.where(is_male, 1, 2)
+    division = 339921 + 20 * group + drawn.to_numpy() // 499
+    days = np.char.replace(born.astype("datetime64[D]").astype(str), "-", "")
+    body = np.char.add(np.char.add(division.astype(str), days), np.char.zfill(sequence.astype(str), 3))
+    digits = body.astype("U17").view("U1").reshape(len(born), 17).astype(int)
     return np.char.add(body, _ID_CHECKS[digits @ _ID_WEIGHTS % 11]).astype(object)
 
 

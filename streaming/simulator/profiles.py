@@ -79,3 +79,44 @@ EVERY_VERSION_SHARE = 0.10
 NIL_REPORT_SHARE = 0.03
 NEAR_DUPLICATE_SHARE = 0.03
 INSTANT_CLOSE_SHARE = 0.02
+
+# official: 25.6 of 64.57 million residents of the province (2020) lived apart from where they are registered.
+FLOATING_SHARE = 0.396
+# assumed: households of one to six, so that the mean comes to the census's 2.35.
+HOUSEHOLD_SIZE = (0.31, 0.32, 0.20, 0.11, 0.04, 0.02)
+# assumed: who has no number of his own gives that of the head of the household.
+SHARED_PHONE_SHARE_OF_ELDERS, SHARED_PHONE_SHARE_OF_LODGERS = 0.4, 0.2
+# assumed: the share of grid members that stand in the sample of public security.
+MEMBERS_KNOWN_SHARE = 0.03
+# official: about 9.4 million market entities for 65.8 million residents of the province (2022).
+ENTERPRISES_PER_RESIDENT = 0.143
+ENTERPRISE_TYPE = {"limited_company": 0.33, "self_employed": 0.64, "cooperative": 0.01, "branch": 0.02}
+# assumed: sections of GB/T 4754.
+ENTERPRISE_INDUSTRY = {"F": 0.44, "C": 0.20, "H": 0.11, "O": 0.08, "L": 0.06, "G": 0.04, "I": 0.03, "E": 0.03, "A": 0.01}
+TRADE_OF_INDUSTRY = {
+    "F": "贸易", "C": "机械制造", "H": "餐饮", "O": "生活服务", "L": "商务服务", "G": "物流", "I": "信息技术", "E": "建筑工程", "A": "农资",
+}  # fmt: skip
+ENTERPRISES_CLOSED_SHARE = 0.12
+ENTERPRISES_AS_KEY_PLACES_SHARE = 0.35
+
+# assumed, this block: lists of key persons and key places are not published. A grid of a thousand residents looks after about one of each.
+KEY_PERSONS_PER_GRID, KEY_PLACES_PER_GRID = 0.8, 0.6
+KEY_PERSONS_KNOWN_SHARE = 0.3
+KEY_PERSON_TYPE = {
+    "released": 0.26, "mental_disorder": 0.25, "drug": 0.14, "correction": 0.09, "petition": 0.09, "setback": 0.08, "aids_risk": 0.03, "cult": 0.03,
+    "youth": 0.03,
+}  # fmt: skip
+RISK_LEVEL = {"high": 0.08, "medium": 0.27, "low": 0.65}
+KEY_PERSONS_NEW_PER_YEAR = 0.12
+KEY_PERSON_ENDS_PER_YEAR = {"died_on": 0.015, "moved_on": 0.05, "released_on": 0.06}
+MOVED_AND_LISTED_AGAIN_SHARE = 0.6
+KEY_PLACE_TYPE = {
+    "small_shop": 0.46, "rental_cluster": 0.14, "hotel": 0.10, "school_surroundings": 0.08, "entertainment": 0.05, "internet_cafe": 0.04,
+    "hazardous_goods": 0.03, "logistics": 0.04, "construction_site": 0.03, "medical": 0.03,
+}  # fmt: skip
+NAME_OF_KEY_PLACE = {
+    "small_shop": "便利店", "rental_cluster": "出租公寓", "hotel": "旅馆", "school_surroundings": "文具店", "entertainment": "歌舞厅",
+    "internet_cafe": "网吧",
+    "hazardous_goods": "化工经营部", "logistics": "快递站点", "construction_site": "建设工地", "medical": "诊所",
+}  # fmt: skip
+KEY_PLACES_CLOSED_PER_YEAR = 0.05

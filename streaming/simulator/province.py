@@ -20,7 +20,7 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
-from streaming.simulator import dirt, feeds, people, teams
+from streaming.simulator import dirt, feeds, people, residents, teams
 from streaming.simulator.events import happen
 from streaming.simulator.handling import handle
 from streaming.simulator.parcels import Feed, replace, write
@@ -57,6 +57,7 @@ class Parameters:
     until: date = date(2026, 10, 31)
     cities: tuple[str, ...] = ("330100000000", "330400000000")
     villages: int | None = None
+    resident_share: float = 0.001
 
     @property
     def document(self) -> dict[str, Any]:
@@ -78,14 +79,16 @@ def simulate(
     until: date = Parameters.until,
     cities: Sequence[str] = Parameters.cities,
     villages: int | None = None,
+    resident_share: float = Parameters.resident_share,
     progress: ProgressLog | None = None,
 ) -> dict[str, Any]:
     """Fill the inbox with the files of `days` days up to and with `until`, and `_truth/` with what is known about them.
 
-    `villages` limits each city to so many. Gives what `_truth/simulation.json` says, with `unchanged` true where the inbox held just this already.
+    `villages` limits each city to so many; `resident_share` of all households and enterprises are sent.
+    Gives what `_truth/simulation.json` says, with `unchanged` true where the inbox held just this already.
     Raises InboxTaken where it holds files of other origin or parameters, UnknownCity where a city is none of the vocabulary.
     """
-    parameters = Parameters(days, events, seed, until, tuple(cities), villages)
+    parameters = Parameters(days, events, seed, until, tuple(cities), villages, resident_share)
     before = ledger(inbox)
     if before and before["parameters"] != parameters.document:
         raise InboxTaken(
@@ -130,6 +133,7 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     territory = lay_out(random("territory"), vocabularies, parameters.cities, parameters.villages)
     members = teams.gather(random("teams"), territory, first_day, parameters.days)
     planted.into_members(random("planted members"), members)
+    settled = residents.settle(random("residents"), territory, members, first_day, parameters.days, parameters.resident_share)
     progress.say("simulating events and their handling")
     events = happen(random("events"), territory, members, vocabularies, first_day, parameters.days, parameters.events)
     planted.into_events(random("planted events"), events)
@@ -137,7 +141,7 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     deleted = feeds.deletions(random("deletions"), events, steps, end)
     _note_invalid_events(truth, events, deleted)
     _add_ends(events, steps, deleted)
-    ground = feeds.Ground(territory, members, events, steps, deleted, first_day, parameters.days)
+    ground = feeds.Ground(territory, members, events, steps, deleted, first_day, parameters.days, settled)
     rows: dict[str, int] = {}
     files: dict[str, int] = {}
     spoiled: list[pd.DataFrame] = []
