@@ -6,6 +6,7 @@ A model is `models/<model>.yml`; a factor is `factors/<factor>.yml` with `<facto
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from string import Formatter
@@ -22,6 +23,9 @@ BUILT_IN = Path(__file__).resolve().parent
 EXTRA = "detect"
 
 Parameter = bool | int | float | str
+
+# A quoted text or a comment, which are left as they are, or a parameter's name.
+_PARAMETER = re.compile(r"'(?:[^'\\]|\\.)*'|--[^\n]*|(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
 class DeclarationError(RunError):
@@ -58,6 +62,20 @@ class Factor(_Declaration):
     id: str
     sql: str
     path: Path
+
+    @property
+    def query(self) -> str:
+        """The SQL with its parameters written in as literals, since Delta's parser on Apache Spark 4.2 binds none."""
+
+        def written(found: re.Match[str]) -> str:
+            name = found[1]
+            if name is None:
+                return found[0]
+            if name not in self.parameters:
+                raise DeclarationError(f"{self.path}: the query asks for :{name}; parameters: {', '.join(self.parameters) or 'none'}; declare it")
+            return _literal(self.parameters[name])
+
+        return _PARAMETER.sub(written, self.sql)
 
 
 class WeightedFactor(_Declaration):
@@ -113,6 +131,15 @@ def load_model(path: Path) -> Model:
 def template_parts(template: str) -> list[tuple[str, str | None]]:
     """A reason's text as (literal, name of the number after it or None)."""
     return [(literal, name) for literal, name, _, _ in Formatter().parse(template)]
+
+
+def _literal(value: Parameter) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    # A double outright: without the letter it would be a decimal, whose scale the engines reckon differently.
+    return f"({value})" if isinstance(value, int) else f"({value!r}d)"
 
 
 def _folders(settings: Settings, kind: Literal["models", "factors"]) -> list[Path]:

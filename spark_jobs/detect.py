@@ -110,7 +110,7 @@ def signals(run: Run, factor: Factor) -> pa.Table:
     Raises FactorError where the query lacks a column, repeats a subject, or leaves 0 … 1.
     """
     try:
-        given = run.spark.sql(factor.sql, args=dict(factor.parameters))
+        given = run.spark.sql(factor.query)
         _check_columns(factor, given)
         found = _signals(factor, given).toArrow().cast(FACTOR)
     except PySparkException as error:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from gridlake.cli import main
 from gridlake.settings import Settings
-from spark_jobs.declarations import BUILT_IN, DeclarationError, load_factors, load_models
+from spark_jobs.declarations import BUILT_IN, DeclarationError, Factor, load_factors, load_models
 
 MODEL: dict[str, Any] = {
     "title": {"zh": "夜间无效", "en": "Void at night"},
@@ -163,3 +163,23 @@ def test_a_wrong_declaration_ends_the_command_with_its_message(declare: Callable
     done = CliRunner().invoke(main, ["model", "list", "--contracts", str(settings.contracts)])
     assert done.exit_code == 1
     assert "threshold 9" in done.output
+
+
+def _factor(sql: str, **parameters: Any) -> Factor:
+    text = {"zh": "甲", "en": "a"}
+    return Factor(title=text, subject="event", description="例子", parameters=parameters, id="a", sql=sql, path=Path("a.yml"))  # type: ignore[arg-type]
+
+
+def test_parameters_become_literals_of_their_own_type() -> None:
+    factor = _factor("select :days, :share, :is_on, :words", days=3, share=1e-7, is_on=True, words="未发现'\\d")
+    assert factor.query == r"select (3), (1e-07d), true, '未发现\'\\d'"
+
+
+def test_what_looks_like_a_parameter_in_a_text_a_comment_or_a_cast_is_left_alone() -> None:
+    sql = "-- the reporter's :days\nselect ':days', 'it\\'s :days', a::days from b where c = :days"
+    assert _factor(sql, days=3).query == sql.removesuffix(":days") + "(3)"
+
+
+def test_a_query_that_asks_for_an_undeclared_parameter_is_refused() -> None:
+    with pytest.raises(DeclarationError, match="asks for :hours; parameters: days; declare it"):
+        _ = _factor("select :hours", days=3).query
