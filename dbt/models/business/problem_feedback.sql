@@ -1,0 +1,28 @@
+-- one row per current feedback on a finding
+{{ config(materialized='incremental', unique_key='feedback_id', meta={'compared': ['_source_position']}) }}
+select
+    feedback_id,
+    local_id,
+    _sender_code as sender_code,
+    feed,
+    region_system,
+    region_code,
+    finding_id,
+    model,
+    subject_type,
+    subject_id,
+    state_code,
+    opinion_code,
+    reason_code,
+    field_name,
+    corrected_value,
+    note,
+    organisation_name,
+    dispatched_at,
+    signed_at,
+    reported_at,
+    closed_at,
+    changed_at,
+    business_date,
+    {{ audit_columns() | join(', ') }}
+from {{ ref('stg_problem_feedback') }}
