@@ -1,0 +1,26 @@
+-- one row per current object of a task
+{{ config(materialized='incremental', unique_key='object_id', meta={'compared': ['_source_position', 'is_overdue']}) }}
+select
+    object_id,
+    local_id,
+    _sender_code as sender_code,
+    feed,
+    region_system,
+    -- A task's number is unique at the platform that issued it, which is not the object's sender.
+    concat(task_sender_code, '-', task_id) as task_id,
+    subject_type,
+    concat(_sender_code, '-', subject_id) as subject_id,
+    region_code,
+    grid_id,
+    member_id,
+    assigned_at,
+    deadline_at,
+    finished_at,
+    state_code,
+    correlation_id,
+    {{ minutes_between('assigned_at', 'finished_at') }} as handling_minutes,
+    coalesce(state_code <> 'cancelled' and coalesce(finished_at, {{ as_of() }}) > deadline_at, false) as is_overdue,
+    changed_at,
+    business_date,
+    {{ audit_columns() | join(', ') }}
+from {{ ref('stg_task_object') }}

@@ -1,0 +1,28 @@
+-- one row per current visit
+{{ config(materialized='incremental', unique_key='visit_id', meta={'compared': ['_source_position']}) }}
+select
+    visit_id,
+    local_id,
+    _sender_code as sender_code,
+    feed,
+    region_system,
+    region_code,
+    grid_id,
+    member_id,
+    subject_type,
+    concat(_sender_code, '-', subject_id) as subject_id,
+    started_at,
+    ended_at,
+    reported_at,
+    longitude,
+    latitude,
+    content,
+    has_problem,
+    origin_type,
+    case origin_type when 'finding' then origin_id else concat(_sender_code, '-', origin_id) end as origin_id,
+    correlation_id,
+    {{ minutes_between('started_at', 'ended_at') }} as stay_minutes,
+    changed_at,
+    business_date,
+    {{ audit_columns() | join(', ') }}
+from {{ ref('stg_visit') }}
