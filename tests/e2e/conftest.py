@@ -24,8 +24,6 @@ FULL = os.environ.get("GRIDLAKE_TEST_SIZE") == "full"
 SIZE = ["--days", "400", "--events", "200000"] if FULL else ["--days", "60", "--events", "3000", "--villages", "100"]
 # One "now" for every run that is compared with another: it is also when rows are received.
 NOW = ["--as-of", "2026-11-01T00:00:00Z"]
-# Filled anew by every process that writes a table, so not part of "the same tables".
-WHEN_AND_WHO = {"_received_at", "received_at", "last_received_at", "run_id", "checked_at", "published_at"}
 
 
 def gridlake(*arguments: str | Path, env: Mapping[str, str] | None = None, timeout: int = 900) -> subprocess.CompletedProcess[str]:
@@ -84,34 +82,6 @@ def with_keys_of(lake: Lake, home: Path) -> Path:
     """The home, with the other lake's keys beside it: sealed values of two lakes are alike only under the same keys."""
     shutil.copy(lake.home.with_name("lake.keys.json"), home.with_name(f"{home.name}.keys.json"))
     return home
-
-
-def content(home: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Every table of a lake as sorted rows, without the columns that say when and by which run they were written."""
-    tables = Tables(home / "tables")
-    found = {}
-    for name in tables.names():
-        if name == "ops.check_result":  # one set of rows a run, by design
-            continue
-        rows = tables.read(name)
-        rows = rows.select([c for c in sorted(rows.column_names) if c not in WHEN_AND_WHO])
-        found[name] = sorted((tuple(map(_plain, row.values())) for row in rows.to_pylist()), key=repr)
-    return found
-
-
-def _plain(value: Any) -> Any:
-    return round(value, 9) if isinstance(value, float) else value
-
-
-def differing(one: dict[str, list[tuple[Any, ...]]], other: dict[str, list[tuple[Any, ...]]]) -> dict[str, str]:
-    """The tables that are not equal, with what differs."""
-    names = one.keys() | other.keys()
-    return {
-        name: f"{len(one.get(name, []))} rows against {len(other.get(name, []))}; first difference "
-        + repr(next(((a, b) for a, b in zip(one.get(name, []), other.get(name, []), strict=False) if a != b), "at the end"))[:600]
-        for name in sorted(names)
-        if one.get(name) != other.get(name)
-    }
 
 
 def text_of(table: pa.Table) -> bytes:

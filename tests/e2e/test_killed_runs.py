@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import FULL, GRIDLAKE, NOW, Lake, content, differing, gridlake, succeed, with_keys_of
+from tests.e2e.conftest import FULL, GRIDLAKE, NOW, Lake, gridlake, succeed, with_keys_of
+from tests.lakes import content, differing
 
 MOMENTS = [
     "landing.after_quarantine",

@@ -15,7 +15,8 @@ from fastapi.testclient import TestClient
 from gridlake.settings import Settings
 from gridlake.tables import Tables
 from serving.api import create_app
-from tests.e2e.conftest import NOW, Lake, content, copy_of, differing, gridlake, succeed, text_of
+from tests.e2e.conftest import NOW, Lake, copy_of, gridlake, succeed, text_of
+from tests.lakes import content, differing
 
 
 def test_every_row_received_is_accepted_refused_duplicate_or_waiting(lake: Lake) -> None:
