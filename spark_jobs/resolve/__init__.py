@@ -1,4 +1,4 @@
-"""The step `resolve`: who is who across senders. Regions and their closure, grid codes, crosswalk of local ids.
+"""The step `resolve`: who is who across senders. Regions and their closure, codes of grids and micro-grids, crosswalk of local ids.
 
 Everything is a function of the cut. What cannot be resolved is a row of `resolved.problem`, never an endless loop and never silence.
 """
@@ -23,7 +23,7 @@ def resolve(run: Run) -> dict[str, Any]:
     """Write the schema `resolved`; gives rows per table and problems by kind."""
     tables: dict[str, int] = {}
     problems: list[pa.Table] = []
-    with run.progress.task("归并 resolve", total=4) as task:
+    with run.progress.task("归并 resolve", total=5) as task:
         tables["resolved.region"] = results.write(run, "resolved.region", regions.current(run), regions.REGION, regions.REGION_KEY)
         task.advance()
         closure = regions.closure(run)
@@ -32,6 +32,10 @@ def resolve(run: Run) -> dict[str, Any]:
         task.advance()
         codes = grid_codes.assign(run)
         tables["resolved.grid_code"] = results.write(run, "resolved.grid_code", codes.rows, grid_codes.GRID_CODE, ["grid_id"])
+        problems.append(codes.problems)
+        task.advance()
+        codes = grid_codes.assign_micro_grids(run)
+        tables["resolved.micro_grid_code"] = results.write(run, "resolved.micro_grid_code", codes.rows, grid_codes.MICRO_GRID_CODE, ["micro_grid_id"])
         problems.append(codes.problems)
         task.advance()
         found = crosswalk.build(run)

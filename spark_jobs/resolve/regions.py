@@ -1,4 +1,4 @@
-"""Regions as reported over the vocabularies, and who lies below whom down to the grid."""
+"""Regions as reported over the vocabularies, and who lies below whom down to the micro-grid."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gridlake.runs import Run
 
 # Province, city, county, township, village, grid, micro-grid: nobody has more ancestors than six, so a seventh means a cycle.
 DEEPEST = 7
-GRID_LEVEL = 6
+GRID_LEVEL, MICRO_GRID_LEVEL = 6, 7
 
 REGION = pa.schema(
     [
@@ -59,19 +59,15 @@ def current(run: Run) -> pa.Table:
 
 
 def closure(run: Run) -> Resolved:
-    """One row per region or grid and each of its ancestors, itself included (distance 0); reads resolved.region.
+    """One row per region, grid or micro-grid and each of its ancestors, itself included (distance 0); reads resolved.region.
 
     A node in a cycle, or below one, keeps only itself; a node whose parent is unknown keeps what is known. Both are problems.
     """
     spark = run.spark
     regions = spark.table("resolved.region").select("region_system", "region_code", "region_level", "parent_code")
-    grids = spark.table("staging.stg_grid").select(
-        "region_system",
-        F.col("grid_id").alias("region_code"),
-        F.lit(GRID_LEVEL).cast("bigint").alias("region_level"),
-        F.col("region_code").alias("parent_code"),
-    )
-    nodes = regions.unionByName(grids)
+    grids = _below(spark.table("staging.stg_grid"), "grid_id", GRID_LEVEL, "region_code")
+    micro_grids = _below(spark.table("staging.stg_micro_grid"), "micro_grid_id", MICRO_GRID_LEVEL, "grid_id")
+    nodes = regions.unionByName(grids).unionByName(micro_grids)
     chain = nodes
     for distance in range(1, DEEPEST + 1):
         above = nodes.select(
@@ -107,8 +103,18 @@ def closure(run: Run) -> Resolved:
     return Resolved(rows.toArrow(), cyclic.unionByName(orphan).toArrow())
 
 
+def _below(rows: DataFrame, code: str, level: int, parent: str) -> DataFrame:
+    return rows.select(
+        "region_system",
+        F.col(code).alias("region_code"),
+        F.lit(level).cast("bigint").alias("region_level"),
+        F.col(parent).alias("parent_code"),
+    )
+
+
 def _problem(rows: DataFrame, problem: str, detail: Column) -> DataFrame:
-    subject = F.when(F.col("region_level") == GRID_LEVEL, "grid").otherwise("region")
+    level = F.col("region_level")
+    subject = F.when(level == GRID_LEVEL, "grid").when(level == MICRO_GRID_LEVEL, "micro_grid").otherwise("region")
     return rows.select(
         F.lit(problem).alias("problem"),
         subject.alias("subject_type"),

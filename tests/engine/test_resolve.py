@@ -1,4 +1,4 @@
-"""The step `resolve` on the embedded engine: regions and closure, grid codes that never change, crosswalk."""
+"""The step `resolve` on the embedded engine: regions and closure, codes of grids and micro-grids that never change, crosswalk."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ _STG_GRID = pa.schema([("grid_id", _TEXT), ("local_id", _TEXT), ("region_system"
 _AUDIT = [("_sender_code", _TEXT), ("_received_at", _TIME), ("_source_position", _TEXT), ("_op", _TEXT)]
 _BRONZE_GRID = pa.schema([("grid_id", _TEXT), ("region_code", _TEXT), *_AUDIT])
 _STG_FEED_GRID = pa.schema([*_STG_GRID, *_AUDIT])
+_STG_MICRO_GRID = pa.schema([("micro_grid_id", _TEXT), ("local_id", _TEXT), ("region_system", _TEXT), ("grid_id", _TEXT)])
+_BRONZE_MICRO_GRID = pa.schema([("micro_grid_id", _TEXT), ("grid_id", _TEXT), *_AUDIT])
 
 DAY = datetime(2026, 1, 1, tzinfo=UTC)
 VILLAGE, TOWNSHIP = "330106002051", "330106002000"
@@ -43,8 +45,10 @@ class Lake:
     def __init__(self, root: Path) -> None:
         self.run = Run.start(Settings(home=root / "lake", inbox=root / "inbox"), quiet=True)
         self._landed: list[dict[str, Any]] = []
+        self._landed_micro_grids: list[dict[str, Any]] = []
         self.write_regions(TREE)
         self.land()
+        self.land_micro_grids()
 
     def write_regions(self, tree: list[tuple[str, str, int, str | None]], *, reported: list[Mapping[str, Any]] | None = None) -> None:
         listed = [{"region_system": "cn", "region_code": c, "region_name": n, "region_level": v, "parent_code": p} for c, n, v, p in tree]
@@ -73,8 +77,22 @@ class Lake:
         self._overwrite("staging.stg_city_platform__grid", pa.Table.from_pylist(staged, _STG_FEED_GRID))
         self._overwrite("staging.stg_grid", pa.Table.from_pylist(current, _STG_GRID))
 
+    def land_micro_grids(self, *rows: tuple[str, str | None], sender: str = "hangzhou", day: int = 0, op: str = "upsert") -> None:
+        """Land micro-grids (id, grid) as one delivery."""
+        for micro_grid, grid in rows:
+            place = {"_source_position": f"files:{sender}/{day}#{len(self._landed_micro_grids):010}", "_received_at": DAY + timedelta(days=day)}
+            self._landed_micro_grids.append({"micro_grid_id": micro_grid, "grid_id": grid, "_sender_code": sender, "_op": op, **place})
+        newest = {(r["_sender_code"], r["micro_grid_id"]): r for r in self._landed_micro_grids}
+        current = [
+            {f: f"{r['_sender_code']}-{r[f]}" for f in ("micro_grid_id", "grid_id")} | {"local_id": r["micro_grid_id"], "region_system": "cn"}
+            for r in newest.values()
+            if r["_op"] == "upsert"
+        ]
+        self._overwrite("bronze.city_platform__micro_grid", pa.Table.from_pylist(self._landed_micro_grids, _BRONZE_MICRO_GRID))
+        self._overwrite("staging.stg_micro_grid", pa.Table.from_pylist(current, _STG_MICRO_GRID))
+
     def resolve(self) -> dict[str, Any]:
-        self.run.cut = {"bronze.city_platform__grid": self.run.tables.version("bronze.city_platform__grid")}
+        self.run.cut = {name: self.run.tables.version(name) for name in ("bronze.city_platform__grid", "bronze.city_platform__micro_grid")}
         self.run.engine.register(self.run.cut)
         return resolve(self.run)
 
@@ -83,6 +101,9 @@ class Lake:
 
     def codes(self) -> dict[str, str | None]:
         return {r["grid_id"]: r["grid_code"] for r in self.rows("grid_code")}
+
+    def micro_grid_codes(self) -> dict[str, str | None]:
+        return {r["micro_grid_id"]: r["micro_grid_code"] for r in self.rows("micro_grid_code")}
 
     def ancestors(self, code: str) -> list[str]:
         return [r["ancestor_code"] for r in sorted(self.rows("region_closure"), key=lambda r: r["distance"]) if r["region_code"] == code]
@@ -187,6 +208,52 @@ def test_a_grid_outside_the_twelve_digit_codes_gets_no_code_and_a_problem(lake: 
     lake.resolve()
     assert lake.codes() == {"hangzhou-G1": None}
     assert ("grid_not_in_a_village", "hangzhou-G1") in lake.problems()
+
+
+def test_a_micro_grid_lies_below_its_grid_and_carries_its_code_and_a_number_by_first_arrival(lake: Lake) -> None:
+    lake.land(("G1", VILLAGE), ("G2", VILLAGE))
+    lake.land_micro_grids(("M9", "G2"), ("M1", "G2"), ("M5", "G1"))
+    lake.resolve()
+    assert lake.ancestors("hangzhou-M9")[:3] == ["hangzhou-M9", "hangzhou-G2", VILLAGE]
+    assert len(lake.ancestors("hangzhou-M9")) == 7
+    assert {r["region_level"] for r in lake.rows("region_closure") if r["region_code"] == "hangzhou-M9"} == {7}
+    grids, found = lake.codes(), lake.micro_grid_codes()
+    stems = {micro_grid: (code or "")[:19] for micro_grid, code in found.items()}
+    expected = {"hangzhou-M9": ("G2", "001"), "hangzhou-M1": ("G2", "002"), "hangzhou-M5": ("G1", "001")}
+    assert stems == {micro_grid: f"{grids[f'hangzhou-{grid}']}{number}" for micro_grid, (grid, number) in expected.items()}
+    for code in found.values():
+        assert code is not None
+        assert re.fullmatch("[0-9]{20}", code)
+        assert int(code[19]) == check_digit(int(d) for d in code[:19])
+    assert lake.problems() == set()
+
+
+def test_a_micro_grids_code_survives_its_deletion_its_move_and_later_arrivals(lake: Lake) -> None:
+    lake.land(("G1", VILLAGE), ("G2", VILLAGE))
+    lake.land_micro_grids(("M1", "G1"), ("M2", "G1"))
+    lake.resolve()
+    before = lake.micro_grid_codes()
+    lake.land_micro_grids(("M1", None), day=1, op="delete")
+    lake.land_micro_grids(("M2", "G2"), ("M3", "G1"), day=2)
+    lake.resolve()
+    after = lake.micro_grid_codes()
+    assert {micro_grid: after[micro_grid] for micro_grid in before} == before
+    assert (after["hangzhou-M3"] or "")[16:19] == "003"
+    assert lake.ancestors("hangzhou-M1") == []
+    assert lake.ancestors("hangzhou-M2")[1] == "hangzhou-G2"
+
+
+def test_a_micro_grid_of_an_unknown_grid_waits_for_its_code_with_its_number_kept(lake: Lake) -> None:
+    lake.land_micro_grids(("M1", "G7"), ("M2", "G7"))
+    lake.resolve()
+    assert lake.micro_grid_codes() == {"hangzhou-M1": None, "hangzhou-M2": None}
+    waiting = {("micro_grid_not_in_a_coded_grid", m) for m in ("hangzhou-M1", "hangzhou-M2")}
+    assert lake.problems() == waiting | {("parent_unknown", m) for m in ("hangzhou-M1", "hangzhou-M2")}
+    assert {r["subject_type"] for r in lake.rows("problem")} == {"micro_grid"}
+    lake.land(("G7", VILLAGE), day=1)
+    lake.resolve()
+    assert {m: (c or "")[16:19] for m, c in lake.micro_grid_codes().items()} == {"hangzhou-M1": "001", "hangzhou-M2": "002"}
+    assert lake.problems() == set()
 
 
 def test_the_crosswalk_spans_a_local_id_from_first_arrival_to_deletion(lake: Lake) -> None:

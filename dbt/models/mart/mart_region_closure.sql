@@ -1,4 +1,4 @@
--- one row per region or grid and each of its ancestors, itself included
+-- one row per region or grid and each of its ancestors, itself included; without micro-grids, as nothing in the marts is counted by them
 {{ config(materialized='incremental', unique_key=['region_system', 'region_code', 'ancestor_code']) }}
 select
     region_system,
@@ -8,3 +8,4 @@ select
     region_level,
     distance
 from {{ ref('region_closure') }}
+where region_level <= 6

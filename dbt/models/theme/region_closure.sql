@@ -1,4 +1,4 @@
--- one row per region or grid and each of its ancestors, itself included
+-- one row per region, grid or micro-grid and each of its ancestors, itself included
 {{ config(materialized='incremental', unique_key=['region_system', 'region_code', 'ancestor_code']) }}
 select
     region_system,

@@ -1,0 +1,35 @@
+-- one row per current market entity
+{{ config(materialized='incremental', unique_key='enterprise_id', meta={'compared': ['_source_position', 'grid_id']}) }}
+select
+    enterprise.enterprise_id,
+    enterprise.local_id,
+    enterprise._sender_code as sender_code,
+    enterprise.feed,
+    enterprise.region_system,
+    enterprise.region_code,
+    grid.grid_id,
+    enterprise.grid_code,
+    enterprise.uscc,
+    enterprise.enterprise_name,
+    enterprise.enterprise_type_code,
+    enterprise.industry_code,
+    enterprise.status_code,
+    enterprise.address_code,
+    enterprise.address_text,
+    enterprise.employee_count,
+    enterprise.established_date,
+    enterprise.closed_date,
+    enterprise.status_code not in ('closed', 'revoked') as is_open,
+    enterprise.longitude,
+    enterprise.longitude_original,
+    enterprise.latitude,
+    enterprise.latitude_original,
+    enterprise.legal_representative_name_sealed,
+    enterprise.legal_representative_name_token,
+    enterprise.phone_sealed,
+    enterprise.phone_token,
+    enterprise.changed_at,
+    enterprise.business_date,
+    {{ prefixed('enterprise', audit_columns()) }}
+from {{ ref('stg_enterprise') }} as enterprise
+left join {{ ref('grid') }} as grid on enterprise.grid_code = grid.grid_code

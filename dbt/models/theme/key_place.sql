@@ -1,0 +1,33 @@
+-- one row per place on a list of key places; who answers for it as ciphertext and join token only
+{{ config(materialized='incremental', unique_key='key_place_id', meta={'compared': ['_source_position']}) }}
+select
+    key_place.key_place_id,
+    key_place.local_id,
+    key_place._sender_code as sender_code,
+    key_place.feed,
+    key_place.region_system,
+    key_place.region_code,
+    key_place.grid_id,
+    key_place.place_type_code,
+    key_place.risk_level_code,
+    key_place.place_name,
+    key_place.uscc,
+    key_place.address_code,
+    key_place.address_text,
+    key_place.manager_member_id,
+    key_place.listed_date,
+    key_place.status_code,
+    key_place.closed_date,
+    key_place.status_code <> 'closed' as is_open,
+    key_place.longitude,
+    key_place.longitude_original,
+    key_place.latitude,
+    key_place.latitude_original,
+    key_place.responsible_name_sealed,
+    key_place.responsible_name_token,
+    key_place.responsible_phone_sealed,
+    key_place.responsible_phone_token,
+    key_place.changed_at,
+    key_place.business_date,
+    {{ prefixed('key_place', audit_columns()) }}
+from {{ ref('stg_key_place') }} as key_place
