@@ -20,7 +20,7 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
-from streaming.simulator import dirt, feeds, people, residents, teams
+from streaming.simulator import dirt, disputes, feeds, people, residents, teams
 from streaming.simulator.events import happen
 from streaming.simulator.handling import handle
 from streaming.simulator.parcels import Feed, replace, write
@@ -177,6 +177,7 @@ def _feeds(
     yield feeds.team_member(random("team_member"), ground, cities, planted)
     yield feeds.event(random("event"), ground, planted)
     yield from feeds.event_step(random("event_step"), ground, cities)
+    yield from disputes.feeds(random("disputes"), ground, vocabularies, cities)
 
 
 def _add_ends(events: pd.DataFrame, steps: pd.DataFrame, deleted: pd.DataFrame) -> None:

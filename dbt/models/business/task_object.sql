@@ -9,7 +9,7 @@ select
     -- A task's number is unique at the platform that issued it, which is not the object's sender.
     concat(task_sender_code, '-', task_id) as task_id,
     subject_type,
-    concat(_sender_code, '-', subject_id) as subject_id,
+    case subject_type when 'enterprise' then subject_id else concat(_sender_code, '-', subject_id) end as subject_id,
     region_code,
     grid_id,
     member_id,

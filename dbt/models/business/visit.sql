@@ -10,7 +10,7 @@ select
     grid_id,
     member_id,
     subject_type,
-    concat(_sender_code, '-', subject_id) as subject_id,
+    case subject_type when 'enterprise' then subject_id else concat(_sender_code, '-', subject_id) end as subject_id,
     started_at,
     ended_at,
     reported_at,
