@@ -20,7 +20,7 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
-from streaming.simulator import dirt, disputes, feeds, people, residents, teams
+from streaming.simulator import dirt, disputes, feeds, interface_calls, people, publications, residents, reviews, teams
 from streaming.simulator.events import happen
 from streaming.simulator.handling import handle
 from streaming.simulator.parcels import Feed, replace, write
@@ -156,6 +156,8 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     dirt_truth = pa.Table.from_pandas(pd.concat(spoiled), pa.schema(_DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
     pq.write_table(findings, inbox / TRUTH / "finding_truth.parquet")
     pq.write_table(dirt_truth, inbox / TRUTH / "dirt_truth.parquet")
+    for name, table in truth.kept.items():
+        pq.write_table(table, inbox / TRUTH / f"{name}.parquet")
     replace(inbox / TRUTH / "planted.json", json.dumps(planted.values, ensure_ascii=False, indent=1).encode())
     return {
         "rows": rows,
@@ -178,6 +180,9 @@ def _feeds(
     yield feeds.event(random("event"), ground, planted)
     yield from feeds.event_step(random("event_step"), ground, cities)
     yield from disputes.feeds(random("disputes"), ground, vocabularies, cities)
+    yield interface_calls.feed(random("interface_call"), ground, vocabularies, truth)
+    yield from publications.feeds(random("publications"), vocabularies, ground.first_day, ground.days)
+    yield from reviews.feeds(random("reviews"), ground, cities, planted, truth)
 
 
 def _add_ends(events: pd.DataFrame, steps: pd.DataFrame, deleted: pd.DataFrame) -> None:

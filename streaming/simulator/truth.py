@@ -15,6 +15,7 @@ COLUMNS = ("model", "kind", "sender_code", "event_id", "pair_event_id")
 # Every kind that the simulator injects, by the model that is to find it. Each has its comment where it is made.
 KINDS: Mapping[str, tuple[str, ...]] = {
     "invalid_event": ("nil_report", "near_duplicate", "instant_close"),
+    "interface_gap": ("lost_call", "no_response"),
 }
 
 
@@ -23,6 +24,11 @@ class Truth:
 
     def __init__(self) -> None:
         self._parts: list[pd.DataFrame] = []
+        self.kept: dict[str, pa.Table] = {}
+
+    def keep(self, name: str, rows: pa.Table) -> None:
+        """A truth of other columns, for `_truth/<name>.parquet`; whoever keeps it says what the columns are."""
+        self.kept[name] = rows
 
     def add(self, model: str, kind: Any, sender_code: Any, subject_id: Any, pair_id: Any = None) -> None:
         """Rows of a model: `subject_id` is the subject's local id at its sender, `pair_id` the id of the other half where it takes two.
