@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from gridlake import contracts, senders, vocabularies
-from gridlake.contracts import Contract, Contracts
+from gridlake.contracts import Contract, Contracts, staging
 from gridlake.engine import Engine, require_usable
 from gridlake.privacy import Keys
 from gridlake.progress import ProgressLog
@@ -117,8 +117,8 @@ class Run:
     def engine(self) -> Engine:
         """The engine, started at first use with the cut registered."""
         if self._engine is None:
-            self._engine = Engine(self.settings.engine, self.tables)
-            self._engine.register(self.cut)
+            self._engine = Engine(self.settings.engine, self.tables, self.settings.memory_mb)
+            self._register()
         return self._engine
 
     @property
@@ -132,7 +132,7 @@ class Run:
         self.cut = {name: self.tables.version(name) for name in names}
         self.as_of = self.settings.as_of.astimezone(UTC) if self.settings.as_of else self._data_clock()
         if self._engine is not None:
-            self._engine.register(self.cut)
+            self._register()
         self.save()
         return self.cut
 
@@ -176,6 +176,10 @@ class Run:
         if self._engine is not None:
             self._engine.stop()
             self._engine = None
+
+    def _register(self) -> None:
+        assert self._engine is not None
+        self._engine.register(self.cut, staging.views(self.contracts, frozenset(self.tables.names())))
 
     def _data_clock(self) -> datetime:
         newest = [day for c in self.contracts.values() if (day := self._next_midnight(c)) is not None]

@@ -60,8 +60,7 @@ def assemble(run: Run) -> Path:
     ours = [project / "dbt_project.yml", project / "profiles.yml"]
     ours += [p for part in _PROJECT for p in sorted((project / part).rglob("*")) if p.is_file()]
     wanted = {path.relative_to(project).as_posix(): path.read_bytes() for path in ours}
-    written_by_hand = frozenset(Path(name).stem for name in wanted if name.startswith("models/"))
-    wanted |= {name: text.encode() for name, text in staging.files(run.contracts, written_by_hand).items()}
+    wanted |= {name: text.encode() for name, text in staging.files(run.contracts).items()}
     overlay = _overlay(run)
     if overlay:
         wanted |= {f"models/{p.relative_to(overlay).as_posix()}": p.read_bytes() for p in sorted(overlay.glob("*/*")) if p.suffix in {".sql", ".yml"}}
@@ -87,7 +86,7 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     history.begin()
     results = dbt.run([*refresh, *selection], len(models))
     history.finish(run.settings.tables / schema for schema in schemas)
-    names = sorted(f"{r.node.schema}.{r.node.alias}" for r in results if r.node.resource_type == "model")
+    names = sorted(f"{r.node.schema}.{r.node.alias}" for r in results if r.node.resource_type == "model" and r.node.config.materialized != "view")
     # buildable: a test that reads a later step's tables too waits for that step.
     tested = dbt.test(["--indirect-selection", "buildable", *selection])
     return {"tables": {name: run.tables.row_count(name) for name in names}, "tests": _summary(tested)}

@@ -127,7 +127,7 @@ class Trace:
             "canonical_id": canonical,
             "receipts": self._receipts(contract, versions),
             "bronze": [self._shown(v) for v in versions],
-            "staging": {name: [self._shown(r) for r in rows] for name, rows in self._staging(contract, staged, canonical, sender).items()},
+            "staging": {f"staging.stg_{contract.id}": [self._shown(r) for r in staged]} if staged else {},
             "crosswalk": self._rows("resolved.crosswalk", {"entity": entity, "sender_code": sender, "local_id": local_id}),
             "library": {name: [self._shown(r) for r in rows] for name, rows in library.items()},
             "factors": [self._shown(r) for r in self._rows(f"factor.{entity}", {"subject_id": canonical})],
@@ -159,13 +159,6 @@ class Trace:
             where = condition if where is None else where & condition
         found: list[Row] = self._tables.read(table, where=where).to_pylist()
         return found
-
-    def _staging(self, contract: Contract, staged: list[Row], canonical: str, sender: str) -> dict[str, list[Row]]:
-        found = {f"staging.stg_{contract.id}": staged}
-        if contract.entity:
-            name = f"staging.stg_{contract.entity}"
-            found[name] = self._rows(name, {self._key(contract): canonical, "_sender_code": sender})
-        return {name: rows for name, rows in found.items() if rows}
 
     def _library(self, contract: Contract, canonical: str) -> dict[str, list[Row]]:
         key = self._key(contract)

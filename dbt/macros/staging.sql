@@ -30,7 +30,8 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
         {% endif %}
     ),
 
-    -- Most keys have one version; only the others are sorted, and by narrow rows.
+    -- Most keys have one version; only the others are sorted, and by narrow rows. Joins name the smaller side first: the embedded engine holds that side
+    -- in memory and streams the other.
     repeated as (
         select _sender_code, _source_key from arrived group by _sender_code, _source_key having count(*) > 1
     ),
@@ -40,16 +41,22 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
         from (
             select _source_position, row_number() over ({{ newest_first }}) as _rank
             from (
-                select {{ (['_sender_code', '_source_key', '_source_position'] + versions) | join(', ') }} from arrived
-            ) as version
-            left semi join repeated
-                on version._sender_code = repeated._sender_code and version._source_key = repeated._source_key
+                select {{ prefixed('version', ['_sender_code', '_source_key', '_source_position'] + versions) }}
+                from repeated
+                inner join (
+                    select {{ (['_sender_code', '_source_key', '_source_position'] + versions) | join(', ') }} from arrived
+                ) as version
+                    on repeated._sender_code = version._sender_code and repeated._source_key = version._source_key
+            ) as several
         ) as ranked
         where _rank > 1
     ),
 
     newest as (
-        select arrived.* from arrived left anti join outranked on arrived._source_position = outranked._source_position
+        select arrived.*
+        from outranked
+        right outer join arrived on outranked._source_position = arrived._source_position
+        where outranked._source_position is null
     )
     {%- if feed.sql %},
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -28,8 +28,8 @@ _BUSINESS_CLOCKS = ("reported_at", "changed_at")
 _SOURCE = re.compile(r"\{\{\s*source\s*\}\}")
 
 
-def files(contracts: Contracts, present: frozenset[str] = frozenset()) -> dict[str, str]:
-    """Every generated file of the dbt project by its path; `present` names the models that the project has by hand."""
+def files(contracts: Contracts) -> dict[str, str]:
+    """Every generated file of the dbt project by its path."""
     made = {
         "macros/contracts.sql": macros(contracts),
         "models/sources_from_contracts.yml": _yaml(sources(contracts)),
@@ -38,8 +38,7 @@ def files(contracts: Contracts, present: frozenset[str] = frozenset()) -> dict[s
     for contract in contracts.values():
         made[f"models/staging/stg_{contract.id}.sql"] = model(contract, contracts)
     for entity in contracts.entities:
-        if f"stg_{entity}" not in present:
-            made[f"models/staging/stg_{entity}.sql"] = union(contracts.defining(entity))
+        made[f"models/staging/stg_{entity}.sql"] = union(contracts.defining(entity))
     return made
 
 
@@ -99,12 +98,23 @@ def statement(contract: Contract, contracts: Contracts) -> dict[str, Any]:
 
 
 def union(shape: Contract) -> str:
-    """The dbt model `stg_<entity>` of an entity that the project has no model for."""
+    """The dbt model `stg_<entity>`: a view, because a table would hold every row of staging twice."""
     return f"""-- one row per current {shape.defines}, over every feed that conforms to it
 -- Generated from the contracts; a change made here is lost.
-{{{{ config(materialized='incremental', unique_key=['feed', '_source_position'], meta={{'compared': []}}) }}}}
+{{{{ config(materialized='view') }}}}
 {{{{ current_rows('{shape.defines}') }}}}
 """
+
+
+def views(contracts: Contracts, present: Container[str]) -> dict[str, str]:
+    """What `union` makes of each entity whose feeds are all among the `present` tables: SQL by view, for a session in which dbt did not make it."""
+    found = {}
+    for entity in contracts.entities:
+        columns = ", ".join(staged_columns(contracts.defining(entity)))
+        tables = [f"staging.stg_{c.id}" for c in contracts.conforming(entity)]
+        if all(table in present for table in tables):
+            found[f"staging.stg_{entity}"] = " union all ".join(f"select {columns} from {table} where _op = 'upsert'" for table in tables)
+    return found
 
 
 def macros(contracts: Contracts) -> str:

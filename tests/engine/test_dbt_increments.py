@@ -176,7 +176,7 @@ def one(home: Path, name: str, **where: Any) -> dict[str, Any]:
 def test_three_increments_end_where_one_full_build_ends(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, whole, _ = lakes
     names = [name for name in Tables(whole / "tables").names() if name.partition(".")[0] in BUILT]
-    assert len(names) > 40
+    assert len(names) > 35
     differing = {}
     for name in names:
         one_way, other_way = Tables(grown / "tables").read(name), Tables(whole / "tables").read(name)  # noqa: F841 - DuckDB reads them by name
@@ -186,7 +186,7 @@ def test_three_increments_end_where_one_full_build_ends(lakes: tuple[Path, Path,
 
 def test_increments_are_merged_not_rebuilt(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, _, _ = lakes
-    for table in ("staging/stg_city_platform__event", "staging/stg_event", "business/event", "business/event_step", "mart/event_daily"):
+    for table in ("staging/stg_city_platform__event", "business/event", "business/event_step", "mart/event_daily"):
         commits = [json.loads(line) for path in (grown / "tables" / table / "_delta_log").glob("*.json") for line in path.read_text().splitlines()]
         operations = sorted(entry["commitInfo"]["operation"] for entry in commits if "commitInfo" in entry)
         assert operations.count("MERGE") == 2, f"{table}: {operations}"
@@ -288,7 +288,7 @@ def test_no_mart_and_no_share_holds_sealed_values_tokens_or_free_text(lakes: tup
 
 def test_positions_are_moved_to_cgcs2000_and_the_original_is_kept(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     _, whole, _ = lakes
-    found = one(whole, "staging.stg_event", event_id="hangzhou-E1")
+    found = one(whole, "staging.stg_city_platform__event", event_id="hangzhou-E1")
     assert (found["longitude_original"], found["latitude_original"]) == (120.14, 30.26)
     east, north = gcj02(found["longitude"], found["latitude"])
     # A tenth of a metre; uncorrected it would be some 500 metres.

@@ -190,7 +190,7 @@ def test_a_row_that_the_feeds_select_drops_is_not_lost_unseen(built: Built) -> N
 
 def test_a_new_entity_has_its_union_and_its_ids(built: Built) -> None:
     tables, _ = built
-    visits = by(tables, "staging.stg_visit", "local_id")
+    visits = by(tables, "staging.stg_city__visit", "local_id")
     assert (visits["V1"]["visit_id"], visits["V1"]["grid_id"], visits["V2"]["grid_id"]) == ("hangzhou-V1", "hangzhou-G1", None)
 
 
@@ -233,7 +233,7 @@ def test_a_model_that_cannot_be_built_is_named(built: Built, tmp_path: Path) -> 
         with pytest.raises(transform.TransformError, match=r"(?s)1 of \d+ models not built; staging\.broken: .*no_such_column"):
             run.perform("stage")
         broken.unlink()
-        assert run.perform("stage")["tables"]["staging.stg_visit"] == 2
+        assert run.perform("stage")["tables"]["staging.stg_city__visit"] == 2
     finally:
         run.close()
 

@@ -170,3 +170,13 @@ def test_a_folder_that_the_engine_would_write_beside_is_refused(tmp_path: Path, 
 def test_a_stopped_engine_leaves_no_address_behind(tables: Tables) -> None:
     Engine("embedded", tables).stop()
     assert "SPARK_REMOTE" not in os.environ
+
+
+def test_a_view_is_shown_in_a_session_that_did_not_make_it(tables: Tables, engine: Engine) -> None:
+    tables.overwrite("staging.stg_one", rows("a"))
+    views = {"staging.stg_all": "select key from staging.stg_one"}
+    engine.register({}, views)
+    assert keys(engine, "staging.stg_all") == ["a"]
+    engine.register({}, views)
+    tables.overwrite("staging.stg_one", rows("b"))
+    assert keys(engine, "staging.stg_all") == ["b"]

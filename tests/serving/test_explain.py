@@ -41,7 +41,6 @@ def lake(marts: dict[str, pa.Table], tmp_path_factory: pytest.TempPathFactory) -
             "staging.stg_city_platform__event",
             {**event, "_sender_code": sender, "description": SAID, "reporter_name_sealed": "k1.x", "reporter_name_token": "ab"},
         )
-        _add(run, "staging.stg_event", {**event, "_sender_code": sender})
         _add(run, "business.event", {**event, "sender_code": sender, "grid_id": None, "class_code": "0101", "level_code": "1", "description": SAID})
         _add(
             run,
@@ -116,7 +115,7 @@ def test_a_canonical_key_gives_the_whole_way_of_one_record(lake: Settings) -> No
     assert (record["sender_code"], record["local_id"], record["canonical_id"]) == (ONE, "E1", f"{ONE}-E1")
     assert [v["source_version"] for v in record["bronze"]] == [1, 2], "every version, oldest first"
     assert [(r["batch"], r["rows_of_this_record"]) for r in record["receipts"]] == [(0, [1, 2])], "only the batch that held it"
-    assert set(record["staging"]) == {"staging.stg_city_platform__event", "staging.stg_event"}
+    assert set(record["staging"]) == {"staging.stg_city_platform__event"}
     assert [c["canonical_id"] for c in record["crosswalk"]] == [f"{ONE}-E1"]
     assert set(record["library"]) == {"business.event"}
     assert record["factors"][0]["factor"] == "nil_report"

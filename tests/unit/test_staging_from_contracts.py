@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gridlake.contracts import Column, Contract, ContractError, Contracts
-from gridlake.contracts.staging import files, literal, statement
+from gridlake.contracts.staging import files, literal, statement, views
 
 VISIT = Contract(
     source="city",
@@ -127,10 +127,13 @@ def test_literals_are_read_alike_by_both_engines(value: object, sql: str) -> Non
     assert literal(value) == sql
 
 
-def test_an_entity_that_the_project_has_no_model_for_gets_its_union() -> None:
-    made = files(Contracts([VISIT]))
-    assert "current_rows('visit')" in made["models/staging/stg_visit.sql"]
-    assert "models/staging/stg_visit.sql" not in files(Contracts([VISIT]), frozenset({"stg_visit"}))
+def test_an_entity_gets_its_union_as_a_view() -> None:
+    contracts = Contracts([VISIT])
+    assert "current_rows('visit')" in files(contracts)["models/staging/stg_visit.sql"]
+    table = f"staging.stg_{VISIT.id}"
+    assert views(contracts, {table}).keys() == {"staging.stg_visit"}
+    assert f"from {table} where _op = 'upsert'" in views(contracts, {table})["staging.stg_visit"]
+    assert views(contracts, set()) == {}, "a view over a table that is not there would stop the session"
 
 
 def test_every_feed_gets_a_model_a_source_and_tests() -> None:

@@ -1,3 +1,0 @@
--- one row per current region of a sender, over every feed that conforms to it
-{{ config(materialized='incremental', unique_key=['feed', '_source_position'], meta={'compared': []}) }}
-{{ current_rows('region') }}
