@@ -21,6 +21,8 @@ from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookPropert
 from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction
 
+from gridlake.barriers import barrier
+
 # 1 M landed rows of 20 fields are ~120 MB: a file of this many rows stays well below the 1 GiB Spark likes at most.
 ROWS_PER_FILE = 1_000_000
 _COMMIT = re.compile(r"\d{20}\.json")
@@ -61,7 +63,9 @@ def write_file(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     temporary.write_bytes(content)
     fsync(temporary)
+    barrier("file.before_replace", path.name)
     temporary.replace(path)
+    barrier("file.after_replace", path.name)
     fsync(path.parent)
 
 
@@ -105,7 +109,9 @@ class Tables:
         path = self.path(name)
         if not self.exists(name):
             make_folder(path)
+            barrier("table.before_creation", name)
             DeltaTable.create(str(path), schema=schema, mode="ignore")
+            barrier("table.after_creation", name)
             self._sync_log(path)
             return
         table = self._open(name)
@@ -122,7 +128,9 @@ class Tables:
                 )
         if missing:
             added = Schema.from_arrow(pa.schema([f.with_nullable(True) for f in missing]))
+            barrier("table.before_columns", name)
             table.alter.add_columns([Field(f.name, f.type, nullable=True) for f in added.fields], post_commithook_properties=_AFTER_COMMIT)
+            barrier("table.after_columns", name)
             self._sync_log(path)
 
     def resume_point(self, name: str, app_id: str) -> int | None:
@@ -190,6 +198,7 @@ class Tables:
         actions = [self._write_file(path, data.slice(start, ROWS_PER_FILE)) for start in range(0, data.num_rows, ROWS_PER_FILE)]
         if actions:
             fsync(path)
+        barrier("table.between_files_and_commit", name)
         table.create_write_transaction(
             actions=actions,
             mode=mode,
@@ -197,7 +206,9 @@ class Tables:
             commit_properties=CommitProperties(app_transactions=[Transaction(a, v) for a, v in transactions.items()]),
             post_commithook_properties=_AFTER_COMMIT,
         )
+        barrier("table.after_commit", name)
         self._sync_log(path)
+        barrier("table.after_sync", name)
         table.update_incremental()
         return int(table.version())
 
@@ -236,9 +247,9 @@ class Tables:
             return
         for newest, is_whole in ((_newest(log, _COMMIT), _is_whole_commit), (_newest(log, _CHECKPOINT), _is_whole_checkpoint)):
             if newest is not None and not is_whole(newest):
-                newest.rename(newest.with_name(f"{newest.name}.torn-{uuid.uuid4().hex[:8]}"))
-                # A hint to a checkpoint that is gone stops every reader; without the hint they look for themselves.
+                # A hint to a checkpoint that is gone stops every reader; without the hint they look for themselves. So the hint goes first.
                 (log / "_last_checkpoint").unlink(missing_ok=True)
+                newest.rename(newest.with_name(f"{newest.name}.torn-{uuid.uuid4().hex[:8]}"))
                 fsync(log)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
@@ -27,6 +28,7 @@ from gridlake.tables import fsync, write_file
 
 LIBRARY = ("theme", "item", "business", "sharing")
 _PROJECT = ("models", "macros", "tests")
+_WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert into|drop table|alter table)\s+(\S+)")
 _FAILED = {"error", "fail", "skipped", "runtime error"}
 
 
@@ -73,6 +75,7 @@ def assemble(run: Run) -> Path:
         if not path.exists() or path.read_bytes() != content:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
+            barrier("project.after_file", name)
     return folder
 
 
@@ -125,6 +128,7 @@ class _History:
     def begin(self) -> None:
         """From here until `finish` the tables may be anything."""
         self._file.unlink(missing_ok=True)
+        barrier("history.after_unlink", self._file.name)
         self._began = time.time()
 
     def finish(self, folders: Iterable[Path]) -> None:
@@ -156,14 +160,15 @@ class _Dbt:
     def run(self, options: list[str], models: int) -> list[Any]:
         """Build models; raises TransformError where one could not be built."""
         shutil.rmtree(self._scratch, ignore_errors=True)
+        barrier("scratch.after_clearing", self._step)
         self._run.engine.spark  # noqa: B018 - dbt finds the session through SPARK_REMOTE, which the engine sets
         with self._run.progress.task(f"dbt run {self._step}", total=models) as task:
+            barriers = _Barriers()
 
             def on_event(event: Any) -> None:
+                barriers.hear(event)
                 if event.info.name == "NodeFinished":
                     task.advance()
-                    if self._step == "build":
-                        barrier("build.mid")
 
             results = self._results("run", options, on_event)
         failed = [r for r in results if str(r.status) in _FAILED]
@@ -196,6 +201,26 @@ class _Dbt:
         if outcome.exception is not None:
             raise TransformError(f"dbt {command} ({self._step}): {outcome.exception}; more in {self._logs / 'dbt.log'}")
         return outcome
+
+
+class _Barriers:
+    """Barriers beside every model and each of its statements that write, as dbt tells of them in one thread."""
+
+    def __init__(self) -> None:
+        self._writing = ""
+
+    def hear(self, event: Any) -> None:
+        kind, data = event.info.name, event.data
+        if kind == "NodeStart":
+            barrier("model.begun", data.node_info.node_name)
+        elif kind == "NodeFinished":
+            barrier("model.done", data.node_info.node_name)
+        elif kind == "SQLQuery" and (found := _WRITES.search(data.sql)):
+            self._writing = " ".join(found.groups())
+            barrier("statement.begun", self._writing)
+        elif kind == "SQLQueryStatus" and self._writing:
+            barrier("statement.done", self._writing)
+            self._writing = ""
 
 
 def _earliest(file: str) -> datetime:

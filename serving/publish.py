@@ -57,7 +57,9 @@ def publish(run: Run) -> dict[str, Any]:
         write_file(unfinished / MANIFEST, manifest.to_json().encode())
         fsync(unfinished / MARTS)
         fsync(unfinished)
+        barrier("publish.before_rename")
         unfinished.rename(target)
+        barrier("publish.after_rename")
         fsync(folder)
     else:
         shutil.rmtree(unfinished)
@@ -208,5 +210,6 @@ def _switch(folder: Path, snapshot_id: str) -> None:
     waiting = folder / f".{CURRENT}"
     waiting.unlink(missing_ok=True)
     waiting.symlink_to(snapshot_id)
+    barrier("publish.between_link_and_switch")
     waiting.replace(link)
     fsync(folder)

@@ -11,6 +11,7 @@ from typing import IO, cast
 
 import pyarrow as pa
 
+from gridlake.barriers import barrier
 from gridlake.contracts.compile import QUARANTINE_SCHEMA
 from gridlake.privacy import Keys
 from gridlake.tables import fsync
@@ -41,7 +42,9 @@ class Vault:
                 self._keys.seal_stream(cast(IO[bytes], source), sink)
                 sink.flush()
                 os.fsync(sink.fileno())
+            barrier("vault.before_replace", target.name)
             temporary.replace(target)
+            barrier("vault.after_replace", target.name)
         finally:
             temporary.unlink(missing_ok=True)
         for folder in (target.parent, target.parent.parent, self._home):

@@ -1,0 +1,228 @@
+"""Runs killed (-9) and repeated until they end, and how the tables they end in differ from those of undisturbed runs.
+
+`python -m tests.e2e.chaos N` kills at N points and prints what differs. Half of the points are passings of a barrier, which lie beside writes;
+half are moments of the clock. A lake is killed many times before it may finish: in each step in turn, as a scheduler repeats a step, or in the whole
+run. Half of the lakes are empty at first; the others hold an earlier run's tables, so that increments and their MERGEs are killed too.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count, cycle
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from gridlake.runs import STEPS
+from serving.snapshots import MARTS, Snapshots
+from tests.e2e import forked
+from tests.e2e.conftest import NOW, content, differing, succeed
+
+WHOLE = "run"
+# Two months and some weeks of a few villages: every feed has a first file and a later one.
+SMALLEST = ("--days", "40", "--events", "200", "--villages", "5")
+# Each lake is finished and compared in the end, so many kills share one; fewer in whole runs, as each of them begins with the landing.
+KILLS_BY_STEP, KILLS_WHOLE = 3 * len(STEPS), 10
+
+
+@dataclass
+class Scene:
+    """Files that have come for a lake as it was before, and how landing them goes undisturbed."""
+
+    name: str
+    inbox: Path
+    before: Path | None
+    keys: Path
+    undisturbed: Path
+    passings: dict[str, list[str]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def lake(self, home: Path) -> Path:
+        """A lake as it is before the files come, with the keys of every other: sealed values are alike only under the same keys."""
+        if self.before:
+            shutil.copytree(self.before, home, symlinks=True)
+        shutil.copy(self.keys, home.with_name(f"{home.name}.keys.json"))
+        return home
+
+    @cached_property
+    def _tables(self) -> Any:
+        return content(self.undisturbed)
+
+    @cached_property
+    def _published(self) -> dict[str, Any]:
+        return _published(self.undisturbed)
+
+    def differences(self, home: Path) -> dict[str, str]:
+        """The tables, published marts and reports of a lake that are not those of the undisturbed one."""
+        tables = differing(self._tables, content(home))
+        expected, found = self._published, _published(home)
+        return tables | {name: "published otherwise" for name in sorted(expected.keys() | found.keys()) if expected.get(name) != found.get(name)}
+
+
+@dataclass
+class Attempt:
+    """One process over a lake: a step or the whole run, to its end or to where it is killed."""
+
+    scene: Scene
+    home: Path
+    step: str
+    barrier: int | None = None
+    moment: float | None = None
+    exit_code: int | None = None
+    seconds: float = 0.0
+    passed: list[str] = field(default_factory=list)
+
+    def go(self) -> Attempt:
+        """Run it; raises AssertionError where it ends by itself and badly."""
+        record, log = (self.home.with_name(f"{self.home.name}.{kind}") for kind in ("passed", "log"))
+        record.unlink(missing_ok=True)
+        which: list[str | Path] = (
+            ["--input", self.scene.inbox] if self.step == WHOLE else ["--inbox", self.scene.inbox, "--run-id", self.scene.inbox.name]
+        )
+        killed_at = {"GRIDLAKE_KILL_AT": f"any:{self.barrier}"} if self.barrier else {}
+        started = time.monotonic()
+        process = forked.start([self.step, *which, "--home", self.home, *NOW], log, {"GRIDLAKE_BARRIERS": str(record), **killed_at})
+        if self.moment is not None:
+            process.join(self.moment)
+            process.kill()
+        process.join()
+        self.exit_code, self.seconds = process.exitcode, time.monotonic() - started
+        self.passed = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
+        assert self.exit_code == 0 or self.was_killed, f"{self}: exit code {self.exit_code}\n{log.read_text(encoding='utf-8')[-4000:]}"
+        return self
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether it was killed before its end."""
+        return self.exit_code == -signal.SIGKILL
+
+    def __str__(self) -> str:
+        place = f"barrier {self.barrier}" if self.barrier else f"{self.moment:.2f} s" if self.moment is not None else "no point"
+        return f"{self.step} at {place}, after {self.passed[-1] if self.passed else 'no barrier'}"
+
+
+def scenes(folder: Path) -> list[Scene]:
+    """The two scenes: all but the newest files of a province for an empty lake, then the newest for the lake this makes."""
+    begun, whole, keys = folder / "begun", folder / "whole", folder / "first.keys.json"
+    succeed("simulate", *SMALLEST, "--inbox", whole)
+    # A feed without a contract is kept as a sealed file.
+    unheard_of = whole / "city_platform" / "unheard_of" / "330100000000" / "a.csv"
+    unheard_of.parent.mkdir(parents=True)
+    unheard_of.write_text("a,b\n1,2\n", encoding="utf-8")
+    shutil.copytree(whole, begun)
+    for sender in {path.parent for path in begun.glob("[!_]*/*/*/*")}:
+        files = sorted(sender.iterdir())
+        if len(files) > 1:
+            files[-1].unlink()
+    first = Scene("an empty lake", begun, None, keys, folder / "first")
+    second = Scene("an earlier run's lake", whole, folder / "first", keys, folder / "second")
+    for scene in (first, second):
+        if scene is second:
+            scene.lake(scene.undisturbed)
+        for step in STEPS:
+            done = Attempt(scene, scene.undisturbed, step).go()
+            scene.passings[step], scene.seconds[step] = done.passed, done.seconds
+        scene.passings[WHOLE] = [passing for step in STEPS for passing in scene.passings[step]]
+        scene.seconds[WHOLE] = sum(scene.seconds[step] for step in STEPS)
+    return [first, second]
+
+
+def at_barrier(scene: Scene, home: Path, step: str, chance: random.Random) -> Attempt:
+    """Kill at a random passing. A repeat passes fewer than an undisturbed run; one that ends before its point is repeated with an earlier one."""
+    number = chance.randint(1, len(scene.passings[step]))
+    while not (attempt := Attempt(scene, home, step, barrier=number).go()).was_killed:
+        number = chance.randint(1, max(len(attempt.passed), 1))
+    return attempt
+
+
+def at_moment(scene: Scene, home: Path, step: str, chance: random.Random) -> Attempt:
+    """Kill at a random moment of the time that the step took undisturbed."""
+    while not (attempt := Attempt(scene, home, step, moment=chance.uniform(0, scene.seconds[step])).go()).was_killed:
+        pass
+    return attempt
+
+
+def kill_in_each_step(scene: Scene, home: Path, chance: random.Random, kills: int) -> Iterator[Attempt]:
+    """Kill every step at least once, those that write more more often, and let each end before the next begins."""
+    weights = [len(scene.passings[step]) for step in STEPS]
+    chosen = [*STEPS, *chance.choices(STEPS, weights, k=max(kills - len(STEPS), 0))][:kills]
+    for step in STEPS:
+        for _ in range(chosen.count(step)):
+            yield chance.choice((at_barrier, at_moment))(scene, home, step, chance)
+        Attempt(scene, home, step).go()
+
+
+def kill_in_the_whole(scene: Scene, home: Path, chance: random.Random, kills: int) -> Iterator[Attempt]:
+    """Kill the whole run and begin it again, until the last one may end."""
+    for _ in range(kills):
+        yield chance.choice((at_barrier, at_moment))(scene, home, WHOLE, chance)
+    Attempt(scene, home, WHOLE).go()
+
+
+def disturb(found: list[Scene], folder: Path, points: int, seed: int, say: Callable[[str], None]) -> int:
+    """Kill at so many points, on as many lakes as that takes; gives how many tables differ. A lake that differs is left for inspection."""
+    chance = random.Random(seed)
+    killed = differ = 0
+    ways = cycle([(s, way, most) for way, most in ((kill_in_each_step, KILLS_BY_STEP), (kill_in_the_whole, KILLS_WHOLE)) for s in found])
+    for number in count(1):
+        if killed >= points:
+            return differ
+        scene, way, most = next(ways)
+        home = scene.lake(folder / f"lake{number}")
+        history = []
+        for attempt in way(scene, home, chance, min(most, points - killed)):
+            killed += 1
+            history.append(str(attempt))
+        differences = scene.differences(home)
+        differ += len(differences)
+        say(f"lake {number} ({scene.name}), {killed} points: {len(differences)} tables differ")
+        if differences:
+            say("\n".join([*(f"  killed in {h}" for h in history), *(f"  {name}: {what}" for name, what in differences.items())]))
+        else:
+            shutil.rmtree(home)
+
+
+def _published(home: Path) -> dict[str, Any]:
+    """The marts of the current snapshot and the text of its reports; every snapshot is opened on the way."""
+    snapshots = Snapshots(home)
+    for manifest in snapshots.manifests():
+        snapshots.open(manifest.snapshot_id)
+    current = snapshots.open()
+    with duckdb.connect() as reader:
+        reader.execute(f"attach '{current.folder / MARTS}' as published (read_only)")
+        marts: dict[str, pa.Table] = {
+            f"mart.{name}": reader.execute(f"select * from published.mart.{name} order by all").to_arrow_table() for name in current.tables
+        }
+    reports = {
+        path.name: path.read_text(encoding="utf-8").replace(current.id, "") if path.suffix == ".html" else path.stat().st_size > 0
+        for path in (home / "reports" / current.id).iterdir()
+        if not path.name.startswith(".")
+    }
+    return marts | reports
+
+
+def main(points: int) -> int:
+    """Kill at so many points and print what came of it; the last line counts the tables that differ."""
+    seed = random.randrange(2**32)
+    folder = Path(tempfile.mkdtemp(prefix="gridlake-chaos-"))
+    print(f"seed {seed}, lakes in {folder}", flush=True)
+    started = time.monotonic()
+    differ = disturb(scenes(folder), folder, points, seed, lambda said: print(f"{time.monotonic() - started:6.0f} s  {said}", flush=True))
+    if not differ:
+        shutil.rmtree(folder)
+    print(f"{points} points, {differ} tables differ")
+    return int(differ > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1])))

@@ -1,0 +1,33 @@
+"""The command `gridlake` as a process of its own, forked from one that has imported everything and started nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Mapping
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT.set_forkserver_preload(["tests.e2e.imported"])
+
+
+def start(arguments: list[str | Path], log: Path, env: Mapping[str, str] | None = None) -> ForkServerProcess:
+    """The started command; what it prints is added to `log`."""
+    process = _CONTEXT.Process(target=_become, args=([*map(str, arguments)], log, dict(env or {})), daemon=True)
+    process.start()
+    return process
+
+
+def _become(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
+    for name in [n for n in os.environ if n.startswith("GRIDLAKE_")]:
+        del os.environ[name]
+    os.environ.update(env)
+    printed = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(printed, stream.fileno())
+    from gridlake.cli import main
+
+    main(arguments)
