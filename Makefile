@@ -57,7 +57,7 @@ bench-run: $(STAMP) ## the whole run on the default province, per step
 	$(BIN)/python -m tests.bench.bench_run
 
 chaos: $(STAMP) ## runs killed at N random points and repeated (make chaos N=20)
-	GRIDLAKE_CHAOS=$(or $(N),20) $(BIN)/python -m pytest -s tests/e2e/test_killed_runs.py -k random
+	$(BIN)/python -m tests.e2e.chaos $(or $(N),20)
 
 dictionary: $(STAMP) ## docs/dictionary from the contracts
 	$(BIN)/python -m gridlake.dictionary

@@ -26,7 +26,8 @@ import pyarrow as pa
 from gridlake.runs import STEPS
 from serving.snapshots import MARTS, Snapshots
 from tests.e2e import forked
-from tests.e2e.conftest import NOW, content, differing, succeed
+from tests.e2e.conftest import NOW, succeed
+from tests.lakes import content, differing
 
 WHOLE = "run"
 # Two months and some weeks of a few villages: every feed has a first file and a later one.
@@ -86,9 +87,8 @@ class Attempt:
         """Run it; raises AssertionError where it ends by itself and badly."""
         record, log = (self.home.with_name(f"{self.home.name}.{kind}") for kind in ("passed", "log"))
         record.unlink(missing_ok=True)
-        which: list[str | Path] = (
-            ["--input", self.scene.inbox] if self.step == WHOLE else ["--inbox", self.scene.inbox, "--run-id", self.scene.inbox.name]
-        )
+        inbox = self.scene.inbox
+        which: list[str | Path] = ["--input", inbox] if self.step == WHOLE else ["--inbox", inbox, "--run-id", inbox.name]
         killed_at = {"GRIDLAKE_KILL_AT": f"any:{self.barrier}"} if self.barrier else {}
         started = time.monotonic()
         process = forked.start([self.step, *which, "--home", self.home, *NOW], log, {"GRIDLAKE_BARRIERS": str(record), **killed_at})
@@ -201,7 +201,7 @@ def _published(home: Path) -> dict[str, Any]:
     with duckdb.connect() as reader:
         reader.execute(f"attach '{current.folder / MARTS}' as published (read_only)")
         marts: dict[str, pa.Table] = {
-            f"mart.{name}": reader.execute(f"select * from published.mart.{name} order by all").to_arrow_table() for name in current.tables
+            f"mart.{name}": reader.sql(f"select * from published.mart.{name} order by all").to_arrow_table() for name in current.tables
         }
     reports = {
         path.name: path.read_text(encoding="utf-8").replace(current.id, "") if path.suffix == ".html" else path.stat().st_size > 0

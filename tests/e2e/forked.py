@@ -11,6 +11,8 @@ from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.e2e.imported"])
+# A killed process gives no semaphore back; that it is told of does not belong under the last line of what is printed.
+sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
 
 
 def start(arguments: list[str | Path], log: Path, env: Mapping[str, str] | None = None) -> ForkServerProcess:

@@ -1,5 +1,20 @@
 """Everything that a run imports, imported once: processes forked from here begin with their work instead of seconds of imports."""
 
-import pyspark.sql.connect.session  # noqa: F401
+from importlib import import_module
 
-import streaming.landing  # noqa: F401
+for _name in (
+    "dbt.adapters.spark",
+    "dbt.cli.main",
+    "great_expectations.expectations",
+    "pysail.spark",
+    "pyspark.sql.connect.session",
+    "gridlake.cli",
+    "gridlake.quality",
+    "gridlake.transform",
+    "serving.publish",
+    "serving.reports",
+    "spark_jobs.detect",
+    "spark_jobs.resolve",
+    "streaming.landing",
+):
+    import_module(_name)
