@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from gridlake.tables import ROWS_PER_FILE, SchemaConflict, StaleTransaction, Tab
 
 SCHEMA = pa.schema([("key", pa.string()), ("count", pa.int64()), ("seen_at", pa.timestamp("us", "UTC"))])
 NAME = "bronze.city__feed"
+CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -218,6 +222,22 @@ def test_ensure_adds_columns_at_the_end_and_older_rows_have_null_there(tables: T
     tables.append(NAME, rows("b").append_column("grid", pa.array(["g1"])))
     read = tables.read(NAME).sort_by("key")
     assert read.select(["key", "grid"]).to_pydict() == {"key": ["a", "b"], "grid": [None, "g1"]}
+
+
+def _grow(tables: Tables) -> None:
+    tables.ensure("bronze.grown", SCHEMA)
+    tables.ensure("bronze.grown", SCHEMA.append(pa.field("grid", pa.string())))
+
+
+@pytest.mark.parametrize("moment", ["table.before_columns", "table.after_columns"])
+def test_a_table_whose_writer_was_killed_while_it_grew_has_the_columns_after_a_repeat(tmp_path: Path, moment: str) -> None:
+    command = f"from pathlib import Path; from tests.unit import test_tables; test_tables._grow(test_tables.Tables(Path({str(tmp_path)!r})))"
+    killed = subprocess.run([sys.executable, "-c", command], cwd=CHECKOUT, env=os.environ | {"GRIDLAKE_KILL_AT": moment}, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    tables = Tables(tmp_path)
+    _grow(tables)
+    assert tables.schema("bronze.grown").names == [*SCHEMA.names, "grid"]
+    assert tables.version("bronze.grown") == 1
 
 
 def test_ensure_of_what_is_there_writes_nothing(tables: Tables) -> None:
