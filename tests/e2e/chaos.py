@@ -33,7 +33,7 @@ WHOLE = "run"
 # Two months and some weeks of a few villages: every feed has a first file and a later one.
 SMALLEST = ("--days", "40", "--events", "200", "--villages", "5")
 # Each lake is finished and compared in the end, so many kills share one; fewer in whole runs, as each of them begins with the landing.
-KILLS_BY_STEP, KILLS_WHOLE = 3 * len(STEPS), 10
+KILLS_BY_STEP, KILLS_WHOLE = 42, 6
 
 
 @dataclass
