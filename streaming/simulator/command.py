@@ -13,16 +13,18 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import Run
 from gridlake.settings import Settings
 from streaming.simulator import province
+from streaming.simulator.event_feeds import Format
 from streaming.simulator.province import Parameters
 
 
 @click.command()
 @click.option("--days", type=click.IntRange(7, 4000), default=Parameters.days, show_default=True, help="Days simulated, up to and with --until.")
 @click.option("--events", type=click.IntRange(200, 50_000_000), default=Parameters.events, show_default=True, help="Events in these days.")
+@click.option("--scale", type=click.FloatRange(0, 100, min_open=True), help="Instead of --events: so many times what the cities' residents report.")
 @click.option("--seed", type=click.IntRange(0), default=Parameters.seed, show_default=True, help="The same seed gives the same bytes.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), default=Parameters.until.isoformat(), show_default=True, help="The last simulated day.")
 @click.option(
-    "--cities", default=",".join(Parameters.cities), show_default=True, help="The cities that have grids: 12-digit codes with commas between."
+    "--cities", default=",".join(Parameters.cities), show_default=True, help="The cities that have grids: 12-digit codes with commas between, or all."
 )
 @click.option("--villages", type=click.IntRange(1), help="At most so many villages a city, for a small province.")
 @click.option(
@@ -32,28 +34,19 @@ from streaming.simulator.province import Parameters
     show_default=True,
     help="The share of all households and enterprises that departments send; key persons and key places are sent whole.",
 )
+@click.option(
+    "--format", "event_format", type=click.Choice(["jsonl", "parquet"]), default=Parameters.format, show_default=True, help="Of the event feed."
+)
+@click.option("--spine", is_flag=True, help="Only regions, grids, teams, events and their steps, for millions of events.")
 @cli.command_options
-def simulate(
-    settings: Settings,
-    as_json: bool,
-    days: int,
-    events: int,
-    seed: int,
-    until: datetime,
-    cities: str,
-    villages: int | None,
-    resident_share: float,
-) -> None:
+def simulate(settings: Settings, as_json: bool, until: datetime, cities: str, event_format: Format, **parameters: Any) -> None:
     """Fill the inbox with a simulated province, and its _truth folder with what was injected into it."""
     document = province.simulate(
         settings.inbox,
-        days=days,
-        events=events,
-        seed=seed,
         until=until.date(),
         cities=[c.strip() for c in cities.split(",") if c.strip()],
-        villages=villages,
-        resident_share=resident_share,
+        format=event_format,
+        **parameters,
         progress=ProgressLog(),
     )
 

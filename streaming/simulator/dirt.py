@@ -55,6 +55,17 @@ EVENT = (
     Dirt("broken_encoding", "encoding", None, spoil="gb18030"),
     Dirt("nul_byte", "encoding", None, spoil="nul"),
 )  # fmt: skip
+_FAR_OFF = pd.Timestamp("2199-01-01 08:00")
+UNKNOWN_CLASS = next(d for d in EVENT if d.field == "class_code" and d.rule == "code_list")
+# A typed file holds neither text for a number or a time, nor a column that only some rows have, nor broken bytes.
+EVENT_TYPED = (
+    *(d for d in EVENT if d.kind not in {"wrong_type", "unknown_column", "broken_encoding", "nul_byte", "broken_rule"}),
+    Dirt("broken_rule", "closed_after_reported", None, {"closed_at": pd.Timestamp("2020-01-01")}),
+    Dirt(
+        "broken_rule", "not_from_the_future", None,
+        {"reported_at": _FAR_OFF, "occurred_at": _FAR_OFF, "closed_at": None, "state_code": "reported"},
+    ),
+)  # fmt: skip
 TRUNCATED = Dirt("truncated_line", "json", None, spoil="cut")
 EVENT_STEP = (
     Dirt("wrong_type", "type", "step_no", {"step_no": "第二步"}),
@@ -97,22 +108,25 @@ def planted_lines(random: np.random.Generator, rows: pd.DataFrame, dirt: Dirt, c
     return _made_from(_picked(random, rows, len(changes)), dirt, key, 80_000, changes)
 
 
-def truncated(random: np.random.Generator, rows: pd.DataFrame, files: int, key: str) -> pd.DataFrame:
-    """A last line that breaks off, in each of some files."""
-    names = rows[["_sender", "_file"]].drop_duplicates()
-    chosen = names.iloc[np.sort(random.choice(len(names), size=min(files, len(names)), replace=False))]
-    last = rows.merge(chosen, on=["_sender", "_file"]).groupby(["_sender", "_file"], as_index=False).last()
-    return _made_from(last.assign(_order=np.inf), TRUNCATED, key, 90_000)
+def truncated_line(line: bytes, number: int, key: str) -> bytes:
+    """The line of another row that breaks off in its middle."""
+    values = json.loads(line)
+    return _spoil(json.dumps(values | {key: _bad_id(values[key], 90_000 + number)}, ensure_ascii=False), TRUNCATED)
 
 
-def repeated(random: np.random.Generator, rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Copies of good rows: half of them right after the original, half at the end of the sender's next file (the same file where there is none)."""
+def repeated(
+    random: np.random.Generator, rows: pd.DataFrame, count: int, *, files: Mapping[str, Sequence[str]] | None = None, end: float | None = None
+) -> pd.DataFrame:
+    """Copies of good rows: half of them right after the original, half at the end of the sender's next file (the same file where there is none).
+
+    `files` are each sender's in order and `end` is past the last place in any of them; both are taken from the rows where these are all there are.
+    """
     copies = _picked(random, rows, count)
-    names = rows.groupby("_sender")["_file"].unique().map(sorted)
-    following = {(s, f): files[min(i + 1, len(files) - 1)] for s, files in names.items() for i, f in enumerate(files)}
+    names = files or rows.groupby("_sender")["_file"].unique().map(sorted)
+    following = {(s, f): of[min(i + 1, len(of) - 1)] for s, of in names.items() for i, f in enumerate(of)}
     late = np.arange(len(copies)) % 2 == 1
     copies.loc[late, "_file"] = [following[place] for place in zip(copies._sender[late], copies._file[late], strict=True)]
-    copies.loc[late, "_order"] = rows._order.max() + 1
+    copies.loc[late, "_order"] = rows._order.max() + 1 if end is None else end
     return copies.assign(_kind="repeated", _state=DUPLICATE, _rule=None, _field=None)
 
 

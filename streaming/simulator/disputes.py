@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from gridlake.vocabularies import Vocabularies
 from streaming.simulator import deliveries, dirt, people, profiles
 from streaming.simulator.dirt import Dirt
-from streaming.simulator.events import day_weights
 from streaming.simulator.events import phrases as event_phrases
 from streaming.simulator.feeds import Ground
 from streaming.simulator.parcels import Feed, arranged
+from streaming.simulator.plan import day_weights
 from streaming.simulator.texts import Grammar, Texts, kept
 
 # official: county centres took in 275,000 disputes in nine months of 2020, 5.7 a year for 1,000 residents. The two cities of the default province

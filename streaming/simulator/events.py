@@ -1,32 +1,38 @@
-"""What happens in the grids: who reports what, when and where, and what is injected to be found."""
+"""What the events of a chunk are: who reports them, where exactly, and in which words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import yaml
 from numpy.typing import NDArray
 
-from gridlake.vocabularies import Vocabularies
 from streaming.simulator import people, profiles
-from streaming.simulator.territory import Territory
-from streaming.simulator.texts import Grammar, Rows, Texts, kept
+from streaming.simulator.plan import CHANNELS, DAY, INSTANT_CLOSE, KINDS, NIL_REPORT, Scene
+from streaming.simulator.texts import kept
+from streaming.simulator.typesetting import Letters, Page, Phrasing, Pieces, Rows, beside, write
 
-NIL_REPORT, NEAR_DUPLICATE, INSTANT_CLOSE = "nil_report", "near_duplicate", "instant_close"
 _PARTS_OF_DAY = ((0, 6, "凌晨"), (6, 9, "清晨"), (9, 12, "上午"), (12, 14, "中午"), (14, 17, "下午"), (17, 19, "傍晚"), (19, 24, "晚间"))
-# A repeat comes within three days of the report that it repeats.
-_REPEAT_SECONDS = (20 * 60, 70 * 3600)
 _SHORTENED_SHARE = 0.15
 _ROADS_OF_GRID = 3
 _CONTACT_IN_TEXT_SHARE = 0.04
 _ID_IN_TEXT_SHARE = 0.005
 # A trap for whoever takes every “未发现” for a nil report.
 _NO_HARM_SHARE = 0.005
+_NO_ADDRESS_SHARE = 0.05
+# Of those who report for themselves.
+_NAMED_SHARE, _REACHABLE_SHARE = 0.85, 0.75
+# What a text takes from its event.
+_GIVEN = ("village", "road", "side_road", "office", "part_of_day", "what", "detail", "ending", "done", "opening")
+# Days before the first that a report may have occurred on, and after the last that a limit may end on.
+_DAYS_BEFORE, _DAYS_AFTER = 5, 400
 
 
 @cache
@@ -36,211 +42,270 @@ def phrases() -> Mapping[str, Any]:
     return document
 
 
-def happen(
-    random: np.random.Generator,
-    territory: Territory,
-    members: pd.DataFrame,
-    vocabularies: Vocabularies,
-    first_day: np.datetime64,
-    days: int,
-    count: int,
-) -> pd.DataFrame:
-    """`count` events by sender and time of report.
+class Vocabulary:
+    """Every piece that events, their steps and their lines in a file are set from, and the grammar over them."""
 
-    Columns: sender_code, event_id, grid (row of the territory), class_code, level_code, channel_code, occurred_at and reported_at (local,
-    seconds), address, longitude, latitude, description, closing_note, reporter (row of members, -1 for others), reporter_name,
-    reporter_phone, limit_hours, office, kind (what was injected, or empty) and original (event_id that a near duplicate repeats).
+    def __init__(self, scene: Scene) -> None:
+        words, grids = phrases(), scene.territory.grids
+        self.letters = letters = Letters()
+        self.grammar = grammar = Phrasing(
+            letters, _GIVEN, words["rules"], words["nil_reports"], {k: v for k, v in words["closings"].items() if ":" not in k}
+        )
+        self.what, self.detail = (
+            {code: grammar.read(phrases_of[part]) for code, phrases_of in words["happenings"].items()} for part in ("what", "detail")
+        )
+        self.ending = {code: grammar.read(productions) for code, productions in words["endings"].items()}
+        self.done = {code: grammar.read(words["closings"][f"done:{code}"]) for code in words["endings"]}
+        for symbol in ("no_harm", "opening_grid", "opening_citizen", "opening_other", "sentence", "nil", "closing", "nil_closing"):
+            grammar.rule(symbol)
+        self.roads = letters.numbers(words["roads"])
+        self.offices = letters.numbers(list(scene.classes.responsible_role))
+        self.parts_of_day = letters.numbers([next(name for start, end, name in _PARTS_OF_DAY if start <= hour < end) for hour in range(24)])
+        self.village = letters.run(grids.village)
+        self.area = letters.run(grids.county + grids.town + grids.village)
+        self.town = letters.run(grids.town)
+        self.region_code, self.grid_id = letters.run(grids.region_code), letters.run(grids.grid_id)
+        self.member_id, self.member_name, self.member_phone = (letters.run(scene.members[c]) for c in ("member_id", "person_name", "phone"))
+        self.has_phone = scene.members.phone.notna().to_numpy()
+        self.class_codes = letters.numbers(list(scene.classes.code))
+        self.numbers = letters.run([str(n) for n in range(1000)])
+        self.three_digits = letters.run([f"{n:03d}" for n in range(1000)])
+        days = np.datetime_as_string(scene.first_day + np.arange(-_DAYS_BEFORE, scene.days + _DAYS_AFTER))
+        self.dates = letters.run([f"{day} " for day in days]) + _DAYS_BEFORE
+        self.id_dates = letters.run(["SJ" + day.replace("-", "") for day in days]) + _DAYS_BEFORE
+        letters.numbers([*"组号幢.", "联系人", "，电话", "本人", "，身份证号"])
+        self.times = letters.run([f"{s // 3600:02d}:{s // 60 % 60:02d}:{s % 60:02d}" for s in range(DAY)])
+
+    def event_ids(self, events: pd.DataFrame | Reports) -> Pieces:
+        """SJ, the day of the report and a number, which begins anew every day at every sender."""
+        day, sequence = np.asarray(events.reported) // DAY, np.asarray(events.sequence)
+        return beside(len(day), self.id_dates + day, self.three_digits + sequence // 1000, self.three_digits + sequence % 1000)
+
+    def moments(self, seconds: NDArray[np.int64]) -> Pieces:
+        """Seconds since the first day as `yyyy-MM-dd HH:mm:ss`."""
+        return beside(len(seconds), (self.dates + seconds // DAY).astype(np.int32), (self.times + seconds % DAY).astype(np.int32))
+
+    def micro(self, degrees: NDArray[np.int64]) -> Pieces:
+        """Millionths of a degree, below 1,000 degrees, as a number with six places."""
+        whole, rest = np.divmod(degrees, 1_000_000)
+        point = self.letters.number(".")
+        return beside(
+            len(degrees), (self.numbers + whole).astype(np.int32), point, (self.three_digits + rest // 1000).astype(np.int32),
+            (self.three_digits + rest % 1000).astype(np.int32),
+        )  # fmt: skip
+
+
+@dataclass
+class Reports:
+    """The events of a chunk, one place an event in every array.
+
+    Times are seconds since the first day, positions millionths of a degree (-1 where unknown). Texts are pieces of `page`; 0 is none.
     """
-    repeats = round(count * profiles.NEAR_DUPLICATE_SHARE)
-    events = _first_reports(random, territory, members, vocabularies, first_day, days, count - repeats)
-    events = pd.concat([events, _repeats(random, events, territory, repeats, first_day, days)], ignore_index=True)
-    events = events.sort_values(["sender_code", "reported_at"], kind="stable")
-    day = np.char.replace(events.reported_at.to_numpy().astype("datetime64[D]").astype(str), "-", "").astype(object)
-    events["event_id"] = "SJ" + day + np.char.zfill((events.groupby("sender_code").cumcount().to_numpy() + 1).astype(str), 6).astype(object)
-    # Still labelled by position before the sort, which is what `repeated` points at.
-    events["original"] = events.repeated.map(events.event_id)
-    return events.drop(columns="repeated").reset_index(drop=True)
+
+    page: Page
+    grid: NDArray[np.int32]
+    class_number: NDArray[np.int16]
+    level: NDArray[np.int8]
+    channel: NDArray[np.int8]
+    kind: NDArray[np.int8]
+    reported: NDArray[np.int64]
+    occurred: NDArray[np.int64]
+    reporter: NDArray[np.int32]
+    repeated: NDArray[np.int32]
+    sequence: NDArray[np.int32]
+    longitude: NDArray[np.int64]
+    latitude: NDArray[np.int64]
+    address: Pieces
+    description: Pieces
+    closing_note: Pieces
+    reporter_name: Pieces
+    reporter_phone: Pieces
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def is_a(self, *kinds: str) -> NDArray[np.bool_]:
+        """Which of them had one of these kinds injected."""
+        return np.isin(self.kind, [KINDS.index(kind) for kind in kinds])
+
+    @property
+    def is_repeated(self) -> NDArray[np.bool_]:
+        """Which of them another one repeats."""
+        found = np.zeros(len(self), bool)
+        found[self.repeated[self.repeated >= 0]] = True
+        return found
 
 
-def day_weights(vocabularies: Vocabularies, first_day: np.datetime64, days: int) -> NDArray[np.float64]:
-    """How many reports a day brings, relative to others: weekday and public holidays."""
-    dates = first_day + np.arange(days).astype("timedelta64[D]")
-    weekday = (dates.astype(int) + 3) % 7
-    calendar = vocabularies.work_calendar.to_pandas()
-    kinds = pd.Series(calendar.day_type.to_numpy(), index=pd.to_datetime(calendar.date)).reindex(pd.to_datetime(dates)).to_numpy()
-    weights = np.array(profiles.WEEKDAYS)[weekday]
-    weights = np.where(kinds == "holiday", profiles.WEEKDAYS[6] * profiles.HOLIDAY_FACTOR, weights)
-    return np.asarray(np.where(kinds == "makeup_workday", profiles.WEEKDAYS[0], weights), dtype=np.float64)
-
-
-def _first_reports(
-    random: np.random.Generator,
-    territory: Territory,
-    members: pd.DataFrame,
-    vocabularies: Vocabularies,
-    first_day: np.datetime64,
-    days: int,
-    count: int,
-) -> pd.DataFrame:
-    grids = territory.grids
-    weight = grids.resident_count.to_numpy() * random.lognormal(0, 0.4, len(grids))
-    events = pd.DataFrame({"grid": random.choice(len(grids), size=count, p=weight / weight.sum())})
-    events["sender_code"] = grids.sender_code.to_numpy()[events.grid]
-    classes = _active_classes(vocabularies)
-    events["class_code"] = classes.code.to_numpy()[random.choice(len(classes), size=count, p=classes.share.to_numpy())]
-    events["limit_hours"] = events.class_code.map(classes.set_index("code").limit_hours).astype(int)
-    events["office"] = events.class_code.map(classes.set_index("code").responsible_role)
-    events["level_code"] = _drawn(random, profiles.LEVEL_SHARE, count)
-    events["channel_code"] = _drawn(random, profiles.CHANNEL_SHARE, count)
-    events["kind"] = _injected(random, events, count)
-    day = _days(random, events, day_weights(vocabularies, first_day, days), first_day, days)
-    hour = _hours(random, (events.channel_code == "grid").to_numpy())
-    seconds = (day * 24 + hour) * 3600 + random.integers(0, 3600, count)
-    events["reported_at"] = first_day.astype("datetime64[s]") + seconds.astype("timedelta64[s]")
-    delay = np.minimum(random.lognormal(np.log(15 * 60), 1.1, count), 20 * 3600).astype(int)
-    events["occurred_at"] = events.reported_at - pd.to_timedelta(np.where(events.channel_code == "grid", delay // 3, delay), unit="s")
-    _say_who(random, events, members)
-    _say_where(random, events, territory)
-    _say_what(random, events, territory)
-    return events.assign(repeated=-1)
-
-
-def _active_classes(vocabularies: Vocabularies) -> pd.DataFrame:
-    """Second-level classes in force, each with its share of all events."""
-    classes = vocabularies["event_class"].rows.to_pandas()
-    classes = classes[classes.parent_code.notna() & classes.valid_to.isna()].reset_index(drop=True)
-    # assumed: within a class, the kinds listed first are commoner.
-    share = 1 / (classes.groupby("parent_code").cumcount() + 2.0)
-    share = share / share.groupby(classes.parent_code).transform("sum") * classes.parent_code.map(profiles.CLASS_SHARE)
-    active: pd.DataFrame = classes.assign(share=share / share.sum(), limit_hours=classes.limit_hours.astype(int))
-    return active
-
-
-def _drawn(random: np.random.Generator, shares: Mapping[str, float], count: int) -> Texts:
-    return np.array(list(shares), object)[random.choice(len(shares), size=count, p=np.array(list(shares.values())) / sum(shares.values()))]
-
-
-def _injected(random: np.random.Generator, events: pd.DataFrame, count: int) -> Texts:
-    """Which reports of grid members are made nil reports or instant closes; the shares are of all events, repeats included."""
-    kinds = np.full(count, "", object)
-    candidates = random.permutation(np.flatnonzero(events.channel_code == "grid"))
-    every = round(count / (1 - profiles.NEAR_DUPLICATE_SHARE))
-    nil, instant = round(every * profiles.NIL_REPORT_SHARE), round(every * profiles.INSTANT_CLOSE_SHARE)
-    kinds[candidates[:nil]] = NIL_REPORT
-    kinds[candidates[nil : nil + instant]] = INSTANT_CLOSE
-    return kinds
-
-
-def _rows_by(keys: pd.Series) -> list[tuple[str, Rows]]:
-    """The rows of each key, keys in order."""
-    return [(str(key), np.asarray(rows, np.intp)) for key, rows in keys.groupby(keys, sort=True).indices.items()]
-
-
-def _days(random: np.random.Generator, events: pd.DataFrame, weights: NDArray[np.float64], first_day: np.datetime64, days: int) -> NDArray[np.int64]:
-    months = (first_day + np.arange(days).astype("timedelta64[D]")).astype("datetime64[M]").astype(int) % 12 + 1
-    drawn = np.zeros(len(events), np.int64)
-    for code, rows in _rows_by(events.class_code):
-        season = profiles.SEASONS.get(code, {})
-        of_class = weights * np.array([season.get(int(month), 1.0) for month in months])
-        drawn[rows] = random.choice(days, size=len(rows), p=of_class / of_class.sum())
-    return drawn
-
-
-def _hours(random: np.random.Generator, on_patrol: NDArray[np.bool_]) -> NDArray[np.int64]:
-    everybody = np.array(profiles.HOURS)
-    patrol = np.where(np.isin(np.arange(24), profiles.PATROL_HOURS), everybody, 0)
-    drawn = np.zeros(len(on_patrol), np.int64)
-    for group, weights in ((on_patrol, patrol), (~on_patrol, everybody)):
-        drawn[group] = random.choice(24, size=int(group.sum()), p=weights / weights.sum())
-    return drawn
-
-
-def _say_who(random: np.random.Generator, events: pd.DataFrame, members: pd.DataFrame) -> None:
-    """A serving member of the grid, or somebody who calls, posts or writes; cameras and offices have no name."""
-    upto = np.concatenate([[0.0], np.cumsum(members.reporting_weight.to_numpy())])
-    edges = np.searchsorted(members.grid.to_numpy(), np.arange(int(members.grid.max()) + 2))
-    low, high = upto[edges[events.grid]], upto[edges[events.grid + 1]]
-    picked = np.searchsorted(upto, low + random.random(len(events)) * (high - low), side="right") - 1
-    by_member = (events.channel_code == "grid").to_numpy() & (high > low)
-    events["reporter"] = np.where(by_member, picked, -1)
-    by_citizen = events.channel_code.isin(["citizen", "hotline", "petition"]).to_numpy()
-    name, phone = people.names(random, len(events)), people.phones(random, len(events))
-    silent = random.random(len(events))
-    name = kept(name, by_citizen & (silent < 0.85))
-    phone = kept(phone, by_citizen & (silent < 0.75) & (events.channel_code != "petition").to_numpy())
-    member = np.where(by_member, picked, 0)
-    events["reporter_name"] = np.where(by_member, members.person_name.to_numpy()[member], name)
-    events["reporter_phone"] = np.where(by_member, members.phone.to_numpy()[member], phone)
-
-
-def _say_where(random: np.random.Generator, events: pd.DataFrame, territory: Territory) -> None:
-    """A point inside the grid's cell, away from its edges, and an address; some reports have no point."""
-    place = territory.grids.iloc[events.grid]
-    unknown = random.random(len(events)) < profiles.NO_POSITION_SHARE
-    for axis, low, high in (("longitude", "west", "east"), ("latitude", "south", "north")):
-        share = random.uniform(0.05, 0.95, len(events))
-        value = place[low].to_numpy() + (place[high] - place[low]).to_numpy() * share
-        events[axis] = np.where(unknown, np.nan, np.round(value, 6))
-    roads = np.array(phrases()["roads"], object)
-    events["road"] = roads[(events.grid.to_numpy() * 7 + random.integers(_ROADS_OF_GRID, size=len(events)) * 11) % len(roads)]
-    events["side_road"] = roads[(events.grid.to_numpy() * 7 + 5 + random.integers(_ROADS_OF_GRID, size=len(events)) * 13) % len(roads)]
-    number = random.integers(1, 400, len(events)).astype(str).astype(object)
-    house = random.integers(1, 60, len(events)).astype(str).astype(object)
-    region = place.county.to_numpy() + place.town.to_numpy() + place.village.to_numpy()
-    urban = region + events.road.to_numpy() + number + "号" + house + "幢"
-    rural = region + house + "组" + number + "号"
-    address = np.where(place.is_urban, urban, rural)
-    events["address"] = kept(address, random.random(len(events)) >= 0.05)
-
-
-def _say_what(random: np.random.Generator, events: pd.DataFrame, territory: Territory) -> None:
-    words = phrases()
-    grammar = Grammar(random, words["rules"], words["nil_reports"], {k: v for k, v in words["closings"].items() if ":" not in k})
-    hour = events.reported_at.dt.hour.to_numpy()
-    part_of_day = np.empty(len(events), object)
-    for start, end, name in _PARTS_OF_DAY:
-        part_of_day[(hour >= start) & (hour < end)] = name
-    given: dict[str, Texts] = {
-        "village": territory.grids.village.to_numpy()[events.grid],
-        "road": events.road.to_numpy(),
-        "side_road": events.side_road.to_numpy(),
-        "office": events.office.to_numpy(),
-        "part_of_day": part_of_day,
-        **{symbol: np.full(len(events), "", object) for symbol in ("what", "detail", "ending", "done", "opening")},
-    }
-    for code, rows in _rows_by(events.class_code):
-        given["what"][rows] = grammar.choose(words["happenings"][code]["what"], given, rows)
-        given["detail"][rows] = grammar.choose(words["happenings"][code]["detail"], given, rows)
-    harmless = np.flatnonzero(random.random(len(events)) < _NO_HARM_SHARE)
-    given["what"][harmless] = given["what"][harmless] + grammar.write("no_harm", given, harmless)
-    for code, rows in _rows_by(events.class_code.str[:2]):
-        given["ending"][rows] = grammar.choose(words["endings"][code], given, rows)
-        given["done"][rows] = grammar.choose(words["closings"][f"done:{code}"], given, rows)
-    speaker = events.channel_code.map({"grid": "opening_grid", "citizen": "opening_citizen"}).fillna("opening_other")
-    for symbol, rows in _rows_by(speaker):
-        given["opening"][rows] = grammar.write(symbol, given, rows)
-    text = grammar.write("sentence", given, len(events))
-    nil = np.flatnonzero(events.kind == NIL_REPORT)
-    text[nil] = grammar.write("nil", given, nil)
-    note = grammar.write("closing", given, len(events))
-    note[nil] = grammar.write("nil_closing", given, nil)
-    note[np.flatnonzero(events.kind == INSTANT_CLOSE)] = None
-    events["description"] = _with_contact(random, events, text)
-    events["closing_note"] = note
-    events.drop(columns=["road", "side_road"], inplace=True)
-
-
-def _with_contact(random: np.random.Generator, events: pd.DataFrame, text: Texts) -> Texts:
-    """Some who report write their own name and number, a few their ID number, into the text."""
-    named = (events.reporter_name.notna() & events.reporter_phone.notna() & (events.reporter < 0)).to_numpy()
-    drawn = random.random(len(events))
-    with_contact = np.flatnonzero(named & (drawn < _CONTACT_IN_TEXT_SHARE))
-    text[with_contact] = (
-        text[with_contact] + "联系人" + events.reporter_name.to_numpy()[with_contact] + "，电话" + events.reporter_phone.to_numpy()[with_contact]
+def happen(
+    random: np.random.Generator, scene: Scene, vocabulary: Vocabulary, planned: pd.DataFrame, planted: Sequence[people.Person] = ()
+) -> Reports:
+    """Everything else about a chunk's events; the planted people stand in the place of as many citizens."""
+    firsts = planned[planned.repeated < 0].reset_index(drop=True)
+    page = Page(vocabulary.letters)
+    must_have_name = np.zeros(len(firsts), bool)
+    must_have_name[planned.repeated[planned.repeated >= 0]] = True
+    name, phone = _say_who(random, scene, vocabulary, page, firsts, must_have_name)
+    longitude, latitude = _say_where(random, scene, firsts)
+    address, road, side_road = _address(random, scene, vocabulary, firsts)
+    description, note = _say_what(random, scene, vocabulary, firsts, road, side_road)
+    plain = np.flatnonzero((firsts.reporter < 0) & (name > 0) & (phone > 0) & (firsts.kind == 0) & ~must_have_name)
+    marked = np.sort(random.choice(plain, size=min(len(planted), len(plain)), replace=False))
+    planted = planted[: len(marked)]
+    name[marked] = page.add(pa.array([p.name for p in planted], pa.string()))
+    phone[marked] = page.add(pa.array([p.phone for p in planted], pa.string()))
+    contact = _contacts(random, vocabulary, page, firsts, name, phone)
+    contact[marked] = 0
+    contact[marked, 0] = page.add(pa.array([people.in_words(p) for p in planted], pa.string()))
+    text = page.set(len(firsts), description, contact)
+    written = page.add(text)
+    noted = page.add(page.set(len(firsts), note))
+    noted[(note == 0).all(axis=1)] = 0
+    delay = np.minimum(random.lognormal(np.log(15 * 60), 1.1, len(firsts)), 20 * 3600).astype(np.int64)
+    delay = np.where(firsts.channel == CHANNELS.index("grid"), delay // 3, delay)
+    source = np.where(planned.repeated < 0, np.cumsum(planned.repeated < 0) - 1, planned.repeated)
+    reported = planned.reported.to_numpy(np.int64)
+    reports = Reports(
+        page=page,
+        **{name: planned[name].to_numpy() for name in ("grid", "class_number", "level", "channel", "kind", "reporter", "repeated", "sequence")},
+        reported=reported,
+        occurred=reported - delay[source],
+        longitude=longitude[source],
+        latitude=latitude[source],
+        address=address[source],
+        description=written[source],
+        closing_note=noted[source],
+        reporter_name=name[source],
+        reporter_phone=phone[source],
     )
+    _say_again(random, scene, reports, text)
+    return reports
+
+
+def _say_who(
+    random: np.random.Generator, scene: Scene, vocabulary: Vocabulary, page: Page, firsts: pd.DataFrame, must_have_name: NDArray[np.bool_]
+) -> tuple[Pieces, Pieces]:
+    """A serving member of the grid, or somebody who calls, posts or writes; cameras and offices have no name."""
+    member = firsts.reporter.to_numpy()
+    name = np.where(member >= 0, vocabulary.member_name + member, 0).astype(np.int32)
+    phone = np.where((member >= 0) & vocabulary.has_phone[member], vocabulary.member_phone + member, 0).astype(np.int32)
+    citizens = np.flatnonzero(firsts.channel.isin([CHANNELS.index(c) for c in ("citizen", "hotline", "petition")]))
+    silent = random.random(len(citizens))
+    names, phones = people.names(random, len(citizens)), people.phones(random, len(citizens))
+    name[citizens] = page.add(pa.array(kept(names, (silent < _NAMED_SHARE) | must_have_name[citizens]), pa.string()))
+    reachable = (silent < _REACHABLE_SHARE) & (firsts.channel.to_numpy()[citizens] != CHANNELS.index("petition"))
+    phone[citizens] = page.add(pa.array(kept(phones, reachable), pa.string()))
+    return name, phone
+
+
+def _say_where(random: np.random.Generator, scene: Scene, firsts: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A point inside the grid's cell, away from its edges; some reports have none."""
+    place = scene.territory.grids
+    unknown = random.random(len(firsts)) < profiles.NO_POSITION_SHARE
+    found = []
+    for low, high in (("west", "east"), ("south", "north")):
+        lowest, highest = (place[side].to_numpy()[firsts.grid] for side in (low, high))
+        value = lowest + (highest - lowest) * random.uniform(0.05, 0.95, len(firsts))
+        found.append(np.where(unknown, -1, np.round(value * 1e6)).astype(np.int64))
+    return found[0], found[1]
+
+
+def _address(random: np.random.Generator, scene: Scene, vocabulary: Vocabulary, firsts: pd.DataFrame) -> tuple[Pieces, Pieces, Pieces]:
+    """An address, and the pieces of the road and the side road that it may name."""
+    count, grid, roads = len(firsts), firsts.grid.to_numpy(), vocabulary.roads
+    road = roads[(grid * 7 + random.integers(_ROADS_OF_GRID, size=count) * 11) % len(roads)]
+    side_road = roads[(grid * 7 + 5 + random.integers(_ROADS_OF_GRID, size=count) * 13) % len(roads)]
+    number = (vocabulary.numbers + random.integers(1, 400, count)).astype(np.int32)
+    house = (vocabulary.numbers + random.integers(1, 60, count)).astype(np.int32)
+    urban = scene.territory.grids.is_urban.to_numpy()[grid]
+    letter = vocabulary.letters.number
+    address = beside(
+        count,
+        (vocabulary.area + grid).astype(np.int32),
+        np.where(urban, road, house).astype(np.int32),
+        np.where(urban, number, letter("组")).astype(np.int32),
+        np.where(urban, letter("号"), number).astype(np.int32),
+        np.where(urban, house, letter("号")).astype(np.int32),
+        np.where(urban, letter("幢"), 0).astype(np.int32),
+    )
+    address[random.random(count) < _NO_ADDRESS_SHARE] = 0
+    return address, road[:, None], side_road[:, None]
+
+
+def _say_what(
+    random: np.random.Generator, scene: Scene, vocabulary: Vocabulary, firsts: pd.DataFrame, road: Pieces, side_road: Pieces
+) -> tuple[Pieces, Pieces]:
+    """The report's text, and the note with which it is closed."""
+    grammar, count, grid = vocabulary.grammar, len(firsts), firsts.grid.to_numpy()
+    everything = np.arange(count)
+    given: dict[str, Pieces] = {
+        "village": (vocabulary.village + grid).astype(np.int32)[:, None],
+        "road": road,
+        "side_road": side_road,
+        "office": vocabulary.offices[firsts.class_number][:, None],
+        "part_of_day": vocabulary.parts_of_day[firsts.reported // 3600 % 24][:, None],
+    }
+    code = scene.classes.code.to_numpy()
+    by_class = _rows_by(firsts.class_number.to_numpy(), len(code))
+    first_level = pd.Categorical(scene.classes.code.str[:2])
+    by_first_level = _rows_by(first_level.codes[firsts.class_number], len(first_level.categories))
+
+    def by(rows_of: Sequence[Rows], choices: Sequence[Any]) -> Pieces:
+        return _gathered(count, rows_of, lambda number, rows: write(random, choices[number], given, rows))
+
+    given["what"] = by(by_class, [vocabulary.what[c] for c in code])
+    given["detail"] = by(by_class, [vocabulary.detail[c] for c in code])
+    harmless = np.flatnonzero(random.random(count) < _NO_HARM_SHARE)
+    no_harm = np.zeros((count, 1), np.int32)
+    no_harm[harmless] = write(random, grammar.rule("no_harm"), given, harmless)
+    given["what"] = beside(count, given["what"], no_harm)
+    given["ending"] = by(by_first_level, [vocabulary.ending[c] for c in first_level.categories])
+    given["done"] = by(by_first_level, [vocabulary.done[c] for c in first_level.categories])
+    openings = ["opening_grid", "opening_citizen", "opening_other"]
+    speaker = np.array([{"grid": 0, "citizen": 1}.get(channel, 2) for channel in CHANNELS])[firsts.channel]
+    given["opening"] = by(_rows_by(speaker, len(openings)), [grammar.rule(symbol) for symbol in openings])
+    text, note = write(random, grammar.rule("sentence"), given, everything), write(random, grammar.rule("closing"), given, everything)
+    nil = np.flatnonzero(firsts.kind == KINDS.index(NIL_REPORT))
+    text, note = (
+        _replaced(pieces, nil, write(random, grammar.rule(symbol), given, nil)) for pieces, symbol in ((text, "nil"), (note, "nil_closing"))
+    )
+    note[np.flatnonzero(firsts.kind == KINDS.index(INSTANT_CLOSE))] = 0
+    return text, note
+
+
+def _rows_by(keys: NDArray[Any], count: int) -> list[Rows]:
+    """The rows of each key from 0 to before `count`."""
+    order = np.argsort(keys, kind="stable")
+    return np.split(order, np.searchsorted(keys[order], np.arange(1, count)))
+
+
+def _gathered(count: int, rows_of: Sequence[Rows], pieces_of: Callable[[int, Rows], Pieces]) -> Pieces:
+    parts = [(rows, pieces_of(number, rows)) for number, rows in enumerate(rows_of) if len(rows)]
+    pieces = np.zeros((count, max((part.shape[1] for _, part in parts), default=1)), np.int32)
+    for rows, part in parts:
+        pieces[rows, : part.shape[1]] = part
+    return pieces
+
+
+def _replaced(pieces: Pieces, rows: Rows, others: Pieces) -> Pieces:
+    if others.shape[1] > pieces.shape[1]:
+        pieces = np.pad(pieces, ((0, 0), (0, others.shape[1] - pieces.shape[1])))
+    pieces[rows] = 0
+    pieces[rows, : others.shape[1]] = others
+    return pieces
+
+
+def _contacts(random: np.random.Generator, vocabulary: Vocabulary, page: Page, firsts: pd.DataFrame, name: Pieces, phone: Pieces) -> Pieces:
+    """What is added to a text by some who report: their own name and number, or name and ID number."""
+    named = (name > 0) & (phone > 0) & (firsts.reporter < 0).to_numpy()
+    drawn = random.random(len(firsts))
+    letter = vocabulary.letters.number
+    contact = np.zeros((len(firsts), 4), np.int32)
+    with_contact = np.flatnonzero(named & (drawn < _CONTACT_IN_TEXT_SHARE))
+    contact[with_contact] = beside(len(with_contact), letter("联系人"), name[with_contact], letter("，电话"), phone[with_contact])
     with_id = np.flatnonzero(named & (drawn > 1 - _ID_IN_TEXT_SHARE))
-    text[with_id] = text[with_id] + "本人" + events.reporter_name.to_numpy()[with_id] + "，身份证号" + people.id_numbers(random, len(with_id))
-    return text
+    numbers = page.add(pa.array(people.id_numbers(random, len(with_id)), pa.string()))
+    contact[with_id] = beside(len(with_id), letter("本人"), name[with_id], letter("，身份证号"), numbers)
+    return contact
 
 
 def _without_a_clause(text: str) -> str:
@@ -248,30 +313,24 @@ def _without_a_clause(text: str) -> str:
     return "，".join(clauses[:-2] + clauses[-1:]) if len(clauses) > 3 else text
 
 
-def _repeats(
-    random: np.random.Generator, events: pd.DataFrame, territory: Territory, count: int, first_day: np.datetime64, days: int
-) -> pd.DataFrame:
-    """Reports that say again what the same person reported from the same place up to three days before, in slightly other words."""
+def _say_again(random: np.random.Generator, scene: Scene, reports: Reports, text: pa.Array) -> None:
+    """Repeats in slightly other words, from a few metres away."""
     words = phrases()["repeats"]
-    end = (first_day + np.timedelta64(days, "D")).astype("datetime64[s]") - np.timedelta64(_REPEAT_SECONDS[1], "s")
-    candidates = np.flatnonzero((events.kind == "") & events.reporter_name.notna() & (events.reported_at < end))
-    chosen = np.sort(random.choice(candidates, size=min(count, len(candidates)), replace=False))
-    repeats = events.iloc[chosen].copy()
-    repeats["kind"], repeats["repeated"] = NEAR_DUPLICATE, chosen
-    later = pd.to_timedelta(random.integers(*_REPEAT_SECONDS, size=len(chosen)), unit="s")
-    repeats["reported_at"], repeats["occurred_at"] = repeats.reported_at + later, repeats.occurred_at + later
-    text = repeats.description.str.removesuffix("。")
+    again = np.flatnonzero(reports.repeated >= 0)
+    count = len(again)
+    before = pd.Series(text.take(pa.array(reports.repeated[again])).to_pylist(), dtype=object)
+    said = before.str.removesuffix("。")
     for old, new in words["edits"]:
-        edited = random.random(len(chosen)) < 0.2
-        text = text.where(~edited, text.str.replace(old, new, n=1, regex=False))
-    shortened = random.random(len(chosen)) < _SHORTENED_SHARE
-    text = text.where(~shortened, text.map(_without_a_clause))
+        edited = random.random(count) < 0.2
+        said = said.where(~edited, said.str.replace(old, new, n=1, regex=False))
+    shortened = random.random(count) < _SHORTENED_SHARE
+    said = said.where(~shortened, said.map(_without_a_clause))
     openings, endings = np.array(words["openings"], object), np.array(words["endings"], object)
-    text = openings[random.integers(len(openings), size=len(chosen))] + text + endings[random.integers(len(endings), size=len(chosen))] + "。"
+    said = openings[random.integers(len(openings), size=count)] + said + endings[random.integers(len(endings), size=count)] + "。"
     # An unchanged text would be a copy, not a repeat in other words.
-    repeats["description"] = text.where(text != repeats.description, "再报：" + text)
-    place = territory.grids.iloc[repeats.grid]
+    reports.description[again] = reports.page.add(pa.array(said.where(said != before, "再报：" + said), pa.string()))
     for axis, low, high in (("longitude", "west", "east"), ("latitude", "south", "north")):
-        moved = repeats[axis].to_numpy() + random.normal(0, 0.00008, len(chosen))
-        repeats[axis] = np.round(np.clip(moved, place[low].to_numpy(), place[high].to_numpy()), 6)
-    return repeats
+        position = getattr(reports, axis)
+        edges = [np.round(scene.territory.grids[side].to_numpy()[reports.grid[again]] * 1e6).astype(np.int64) for side in (low, high)]
+        moved = position[again] + np.round(random.normal(0, 80, count)).astype(np.int64)
+        position[again] = np.where(position[again] < 0, -1, np.clip(moved, *edges))

@@ -1,9 +1,10 @@
-"""The five feeds of the province: which row is sent when, in which file, and in which format."""
+"""The feeds of regions, grids and teams: which row is sent when, in which file, and in which format."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from gridlake.vocabularies import Vocabularies
-from streaming.simulator import dirt, profiles
-from streaming.simulator.parcels import LINE, PLACE, Feed, arranged, json_lines
-from streaming.simulator.people import Planted, in_words
+from streaming.simulator import dirt
+from streaming.simulator.parcels import Feed, arranged
+from streaming.simulator.people import Planted
 from streaming.simulator.residents import Residents
 from streaming.simulator.territory import Territory, region_table
-from streaming.simulator.texts import kept
 
 PROVINCE = "330000000000"
 # The vocabulary has the statistical codes of this day.
 _REGIONS_SINCE = np.datetime64("2023-12-31")
 _NIGHTLY = np.timedelta64(2 * 3600, "s")
-# Share of an event feed's rows for each way to spoil one, for copies and for late rows. assumed: half a percent of rows refused in all.
-_EACH_KIND_SHARE, _REPEATED_SHARE, _LATE_SHARE = 0.0003, 0.002, 0.002
-_TRUNCATED_FILES = 4
 _REDRAWN_SHARE = 0.01
-_PLANTED_REFUSED_EVENTS, _PLANTED_REFUSED_MEMBERS = 10, 8
+_PLANTED_REFUSED_MEMBERS = 8
 
 _REGION = pa.schema(
     [
@@ -72,28 +69,6 @@ _TEAM_MEMBER = pa.schema(
         ("changed_at", pa.timestamp("us")),
     ]
 )
-_EVENT_COLUMNS = (
-    "event_id", "class_code", "level_code", "description", "region_code", "grid_id", "address", "longitude", "latitude", "occurred_at",
-    "reported_at", "deadline_at", "closed_at", "state_code", "channel_code", "organisation_name", "closing_note", "reporter_member_id",
-    "reporter_name", "reporter_phone", "source_version", "changed_at",
-)  # fmt: skip
-_STEP = pa.schema(
-    [
-        ("step_id", pa.string()),
-        ("event_id", pa.string()),
-        ("step_no", pa.int64()),
-        ("action_code", pa.string()),
-        ("from_state", pa.string()),
-        ("to_state", pa.string()),
-        ("actor_organisation", pa.string()),
-        ("happened_at", pa.timestamp("us")),
-        ("deadline_at", pa.timestamp("us")),
-        ("evidence_digest", pa.string()),
-        ("source_version", pa.int64()),
-        ("changed_at", pa.timestamp("us")),
-        ("_op", pa.string()),
-    ]
-)
 
 
 @dataclass(frozen=True)
@@ -103,18 +78,23 @@ class Ground:
     For feeds that hang on events: `events` is one light frame of all of them, by sender and time of report, index 0, 1, 2 …, and its columns are
     all there is to rely on: event_id, sender_code, grid (row of territory.grids), class_code, level_code, channel_code, office, limit_hours,
     reporter (row of members, -1 for others), reported_at and closed_at (local, seconds; NaT while open), state_code, kind (what was injected, or
-    empty), is_deleted. Texts, positions and steps exist only while the chunk of days is simulated that they belong to. Strings may be
-    categories: compare and map them, and take `.to_numpy(object)` before adding them up.
+    empty), is_deleted. Texts and positions exist only while the chunk of days is simulated that they belong to. `steps` is made when it is asked
+    for: event (row of events), step_no, action_code, from_state, to_state, happened_at, by event and number. Strings may be categories:
+    compare and map them, and take `.to_numpy(object)` before adding them up.
     """
 
     territory: Territory
     members: pd.DataFrame
     events: pd.DataFrame
-    steps: pd.DataFrame
-    deleted: pd.DataFrame
     first_day: np.datetime64
     days: int
     residents: Residents
+    _steps: Callable[[], pd.DataFrame] = pd.DataFrame
+
+    @cached_property
+    def steps(self) -> pd.DataFrame:
+        """The steps that happened by the end, of deleted events too."""
+        return self._steps()
 
     @property
     def key_persons(self) -> pd.DataFrame:
@@ -130,16 +110,6 @@ class Ground:
     def first_month(self) -> str:
         """The month of the first day, as file names have it."""
         return str(self.first_day.astype("datetime64[M]"))
-
-
-def deletions(random: np.random.Generator, events: pd.DataFrame, steps: pd.DataFrame, end: np.datetime64) -> pd.DataFrame:
-    """Which events their sender takes back after the last step: event (row), source_version and changed_at of the deletion."""
-    last = steps.groupby("event").agg(step_no=("step_no", "last"), happened_at=("happened_at", "last"), state=("to_state", "last"))
-    plain = last[last.state.isin(["closed", "rejected", "withdrawn"]) & (events.kind == "") & ~events.event_id.isin(events.original.dropna())]
-    plain = plain[random.random(len(plain)) < profiles.DELETED_SHARE]
-    changed_at = plain.happened_at.to_numpy() + random.integers(3600, 20 * 86400, len(plain)).astype("timedelta64[s]")
-    found = pd.DataFrame({"event": plain.index.to_numpy(), "source_version": plain.step_no.to_numpy() + 1, "changed_at": changed_at})
-    return found[found.changed_at < end].reset_index(drop=True)
 
 
 def region(random: np.random.Generator, vocabularies: Vocabularies, first_day: np.datetime64) -> Feed:
@@ -202,116 +172,12 @@ def team_member(random: np.random.Generator, ground: Ground, cities: Sequence[st
     return arranged("team_member", [*rows, bad, bad_changes, copies], _TEAM_MEMBER, gb18030_senders=cities[1::2])
 
 
-def event(random: np.random.Generator, ground: Ground, planted: Planted) -> Feed:
-    """Each week a JSONL file a city: the state that each event had reached at the week's end, of some platforms every state in between."""
-    rows = _versions(random, ground)
-    lines = _lined(rows, _EVENT_COLUMNS)
-    each = max(1, round(len(rows) * _EACH_KIND_SHARE))
-    # Truth must stand in the lake as planted, and a copy must have its original before it: neither comes late.
-    movable = (ground.events.kind.to_numpy()[rows.event] == "") & (random.random(len(rows)) < 0.5)
-    rows = dirt.delayed(random, lines, pd.Series(movable), max(2, round(len(rows) * _LATE_SHARE)))
-    good = rows[rows["_kind"].isna()]
-    people = planted.draw(random, _PLANTED_REFUSED_EVENTS)
-    values = [{"reporter_name": p.name, "reporter_phone": p.phone, "description": "群众反映楼道堆物，" + in_words(p)} for p in people]
-    unknown_class = next(d for d in dirt.EVENT if d.field == "class_code" and d.rule == "code_list")
-    parts = [
-        rows,
-        dirt.spoiled_lines(random, good, dirt.EVENT, each, "event_id"),
-        dirt.planted_lines(random, good, unknown_class, values, "event_id"),
-        dirt.truncated(random, good, _TRUNCATED_FILES, "event_id"),
-        dirt.repeated(random, good, max(2, round(len(rows) * _REPEATED_SHARE))),
-        _deleted_events(ground),
-    ]
-    return arranged("event", parts, pa.schema([]))
-
-
-def event_step(random: np.random.Generator, ground: Ground, cities: Sequence[str]) -> Iterator[Feed]:
-    """Each month's steps: Parquet, and apart from those JSONL from every second city; the steps of deleted events are deleted with them."""
-    steps, events = ground.steps, ground.events
-    rows = steps.assign(event_id=events.event_id.to_numpy()[steps.event], source_version=1, changed_at=steps.happened_at, _op="upsert")
-    rows["step_id"] = rows.event_id + "-" + rows.step_no.astype(str)
-    deleted = rows.merge(ground.deleted[["event", "changed_at"]], on="event", suffixes=("_before", ""))
-    deleted = deleted.assign(
-        source_version=2, _op="delete", event_id=None, step_no=None, happened_at=_no_dates(len(deleted)), deadline_at=_no_dates(len(deleted))
-    )
-    deleted[["action_code", "from_state", "to_state", "actor_organisation", "evidence_digest"]] = None
-    each = max(1, round(len(rows) * _EACH_KIND_SHARE / 4))
-    for suffix, senders in (("parquet", cities[0::2]), ("jsonl", cities[1::2])):
-        parts = []
-        for part in (rows, deleted):
-            sender = events.sender_code.to_numpy()[part.event]
-            sent = part[np.isin(sender, senders)].drop(columns="event")
-            file = "event_step-" + _month(sent.changed_at) + "." + suffix
-            parts.append(_placed(sent, sender[np.isin(sender, senders)], file, _seconds(sent.changed_at)))
-        if not len(parts[0]):
-            continue
-        # A report step would break the rules about reports besides.
-        later = (parts[0].step_no > 1).to_numpy()
-        if suffix == "parquet":
-            parts.append(dirt.spoiled_cells(random, parts[0][later], dirt.EVENT_STEP_TYPED, each, "step_id"))
-        else:
-            columns = [name for name in _STEP.names if name != "_op"]
-            parts = [_lined(parts[0], columns), _lined(parts[1], ["step_id", "source_version", "changed_at", "_op"])]
-            parts.append(dirt.spoiled_lines(random, parts[0][later], dirt.EVENT_STEP, each, "step_id"))
-        yield arranged("event_step", [part for part in parts if len(part)], _STEP)
-
-
-def _versions(random: np.random.Generator, ground: Ground) -> pd.DataFrame:
-    """One row for each state of an event that is sent."""
-    steps, events, grids = ground.steps, ground.events, ground.territory.grids
-    week = _week_file(steps.happened_at)
-    last_of_week = (steps.event != steps.event.shift(-1)) | (week != week.shift(-1))
-    every_version = random.random(len(events)) < profiles.EVERY_VERSION_SHARE
-    sent = steps[last_of_week | every_version[steps.event]]
-    of = events.iloc[sent.event].reset_index(drop=True)
-    sent = sent.reset_index(drop=True)
-    closed = sent.to_state == "closed"
-    place = grids.iloc[of.grid].reset_index(drop=True)
-    member = kept(ground.members.member_id.to_numpy()[of.reporter.clip(lower=0)], (of.reporter >= 0).to_numpy())
-    rows = of.assign(
-        event=sent.event,
-        region_code=place.region_code,
-        grid_id=place.grid_id,
-        deadline_at=of.reported_at + pd.to_timedelta(of.limit_hours, unit="h"),
-        closed_at=sent.happened_at.where(closed),
-        closing_note=of.closing_note.where(closed),
-        state_code=sent.to_state,
-        organisation_name=sent.actor_organisation,
-        reporter_member_id=member,
-        source_version=sent.step_no,
-        changed_at=sent.happened_at,
-    )
-    return _placed(rows, rows.sender_code, _week_file(rows.changed_at), _seconds(rows.changed_at))
-
-
-def _deleted_events(ground: Ground) -> pd.DataFrame:
-    rows = ground.deleted.assign(event_id=ground.events.event_id.to_numpy()[ground.deleted.event], _op="delete")
-    rows = _placed(rows, ground.events.sender_code.to_numpy()[rows.event], _week_file(rows.changed_at), _seconds(rows.changed_at))
-    return _lined(rows, ["event_id", "_op", "source_version", "changed_at"])
-
-
 def _placed(rows: pd.DataFrame, sender: Any, file: Any, order: Any) -> pd.DataFrame:
     return rows.assign(_sender=sender, _file=file, _order=order).astype({"_order": float})
 
 
-def _lined(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """The rows as JSON lines in their places."""
-    return rows[PLACE].assign(**{LINE: json_lines(rows, columns)})
-
-
 def _month(times: pd.Series) -> pd.Series:
     return pd.Series(np.datetime_as_string(times.to_numpy().astype("datetime64[M]")), times.index, object)
-
-
-def _week_file(times: pd.Series) -> pd.Series:
-    """Files by ISO week; their names sort by time."""
-    calendar = times.dt.isocalendar()
-    names: pd.Series = "event-" + calendar.year.astype(str) + "-w" + calendar.week.astype(str).str.zfill(2) + ".jsonl"
-    return names
-
-
-def _seconds(times: pd.Series) -> NDArray[np.int64]:
-    return times.to_numpy().astype("datetime64[s]").astype(np.int64)
 
 
 def _no_dates(count: int) -> NDArray[np.datetime64]:

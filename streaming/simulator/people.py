@@ -22,7 +22,7 @@ _GIVEN = tuple(
 # Nobody in the ordinary draw has these, so a byte search for them finds only what was planted.
 _RARE_SURNAMES = ("欧阳", "司徒", "上官", "慕容", "令狐", "皇甫", "尉迟", "澹台", "公冶", "宗政")
 _RARE_GIVEN = tuple("霁珩昀翊璟旻曦芃骁翯珺旸")
-_PLANTED_MEMBERS, _PLANTED_EVENTS, _PLANTED_AT_MOST = 24, 10, 80
+_PLANTED_MEMBERS, _PLANTED_AT_MOST = 24, 80
 _PHONE_PREFIXES = np.array(["154", "160", "161", "163", "164", "168"])
 _ID_WEIGHTS = np.array([7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2])
 _ID_CHECKS = np.array(list("10X98765432"))
@@ -119,15 +119,6 @@ class Planted:
             ("id_number", [p.id_number for p in drawn]),
         ):
             members.loc[rows, column] = values
-
-    def into_events(self, random: np.random.Generator, events: pd.DataFrame) -> None:
-        """Some citizens' reports get planted reporters, who also write their values into the text."""
-        plain = (events.reporter < 0) & events.reporter_name.notna() & (events.kind == "") & ~events.event_id.isin(events.original.dropna())
-        rows = _some(random, events.index[plain], _PLANTED_EVENTS)
-        drawn = self.draw(random, len(rows))
-        events.loc[rows, "reporter_name"] = [p.name for p in drawn]
-        events.loc[rows, "reporter_phone"] = [p.phone for p in drawn]
-        events.loc[rows, "description"] = [text + in_words(p) for text, p in zip(events.description[rows], drawn, strict=True)]
 
 
 def in_words(person: Person) -> str:

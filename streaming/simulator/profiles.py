@@ -75,6 +75,9 @@ NO_POSITION_SHARE = 0.06
 # assumed: a platform that also exports the versions between two deliveries.
 EVERY_VERSION_SHARE = 0.10
 
+# assumed: 0.05 events a grid and day, as the contract's volume has it, at 1,060 residents a grid; 1.1 million a year in the whole province.
+EVENTS_PER_1000_RESIDENTS_AND_YEAR = 17.2
+
 # What is injected; measured feeds hold 3 to 30 % repeats (Boston 4.3 %) and many nil reports.
 NIL_REPORT_SHARE = 0.03
 NEAR_DUPLICATE_SHARE = 0.03

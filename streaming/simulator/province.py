@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -20,16 +19,19 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
-from streaming.simulator import dirt, disputes, feeds, interface_calls, people, publications, residents, reviews, teams
-from streaming.simulator.events import happen
-from streaming.simulator.handling import handle
+from streaming.simulator import chunks, dirt, disputes, feeds, interface_calls, people, profiles, publications, residents, reviews, teams
+from streaming.simulator.event_feeds import Format
 from streaming.simulator.parcels import Feed, replace, write
-from streaming.simulator.territory import check_cities, lay_out
+from streaming.simulator.plan import Plan, set_scene, stream
+from streaming.simulator.plan import plan as draw_plan
+from streaming.simulator.territory import Territory, check_cities, every_city, lay_out
 from streaming.simulator.truth import KINDS, Truth
 
 TRUTH = "_truth"
 MODEL = "invalid_event"
 _LEDGER = "simulation.json"
+_PLANTED_EVENTS = 10
+ALL_CITIES = "all"
 Stream: TypeAlias = Callable[[str], np.random.Generator]
 _DIRT_COLUMNS = {
     "feed": pa.string(),
@@ -58,6 +60,9 @@ class Parameters:
     cities: tuple[str, ...] = ("330100000000", "330400000000")
     villages: int | None = None
     resident_share: float = 0.001
+    format: Format = "jsonl"
+    spine: bool = False
+    scale: float | None = None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -80,15 +85,21 @@ def simulate(
     cities: Sequence[str] = Parameters.cities,
     villages: int | None = None,
     resident_share: float = Parameters.resident_share,
+    format: Format = Parameters.format,
+    spine: bool = Parameters.spine,
+    scale: float | None = None,
     progress: ProgressLog | None = None,
 ) -> dict[str, Any]:
     """Fill the inbox with the files of `days` days up to and with `until`, and `_truth/` with what is known about them.
 
-    `villages` limits each city to so many; `resident_share` of all households and enterprises are sent.
+    `villages` limits each city to so many; `resident_share` of all households and enterprises are sent. Events come as `format`; with `spine`
+    regions, grids, teams, events and their steps are all that is sent, for size. `scale` takes the place of `events`: so many times as many as the cities' residents report. `cities` may be "all".
     Gives what `_truth/simulation.json` says, with `unchanged` true where the inbox held just this already.
     Raises InboxTaken where it holds files of other origin or parameters, UnknownCity where a city is none of the vocabulary.
     """
-    parameters = Parameters(days, events, seed, until, tuple(cities), villages, resident_share)
+    vocabularies = vocabulary_files.load_all(Settings())
+    named = every_city(vocabularies) if list(cities) == [ALL_CITIES] else cities
+    parameters = Parameters(days, events, seed, until, tuple(named), villages, resident_share, format, spine, scale)
     before = ledger(inbox)
     if before and before["parameters"] != parameters.document:
         raise InboxTaken(
@@ -101,7 +112,6 @@ def simulate(
         raise InboxTaken(
             f"{inbox}: holds files that no simulation wrote. Land them with `gridlake run --input {inbox}`, or name another folder with --inbox"
         )
-    vocabularies = vocabulary_files.load_all(Settings())
     check_cities(vocabularies, parameters.cities)
     # Said before the first file, so that a simulation that was cut off is taken up again, over the same files.
     _write_ledger(inbox, {"parameters": parameters.document, "complete": False})
@@ -123,11 +133,9 @@ def _write_ledger(inbox: Path, document: dict[str, Any]) -> None:
 
 def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, progress: ProgressLog) -> dict[str, Any]:
     def random(name: str) -> np.random.Generator:
-        # A stream for each part: what one part draws does not move the others.
-        return np.random.default_rng([parameters.seed, zlib.crc32(name.encode())])
+        return stream(parameters.seed, name)
 
     first_day = np.datetime64(parameters.until) - np.timedelta64(parameters.days - 1, "D")
-    end = (np.datetime64(parameters.until) + np.timedelta64(1, "D")).astype("datetime64[s]")
     planted, truth = people.Planted(), Truth()
     progress.say("simulating grids and teams")
     territory = lay_out(random("territory"), vocabularies, parameters.cities, parameters.villages)
@@ -135,23 +143,34 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     planted.into_members(random("planted members"), members)
     settled = residents.settle(random("residents"), territory, members, first_day, parameters.days, parameters.resident_share)
     progress.say("simulating events and their handling")
-    events = happen(random("events"), territory, members, vocabularies, first_day, parameters.days, parameters.events)
-    planted.into_events(random("planted events"), events)
-    steps = handle(random("steps"), events, territory, end)
-    deleted = feeds.deletions(random("deletions"), events, steps, end)
-    _note_invalid_events(truth, events, deleted)
-    _add_ends(events, steps, deleted)
-    ground = feeds.Ground(territory, members, events, steps, deleted, first_day, parameters.days, settled)
+    scene = set_scene(parameters.seed, territory, members, vocabularies, first_day, parameters.days)
+    plan = draw_plan(scene, parameters.events if parameters.scale is None else _reported_by(territory, parameters.days, parameters.scale))
     rows: dict[str, int] = {}
-    files: dict[str, int] = {}
+    files: list[str] = []
     spoiled: list[pd.DataFrame] = []
-    with progress.task("writing files") as task:
-        # One feed at a time: all of them at once would hold every row twice.
-        for feed in _feeds(random, ground, vocabularies, parameters.cities, planted, truth):
-            files |= write(feed, inbox, task.advance)
-            spoiled.append(_dirt_of(feed))
-            rows[feed.name] = rows.get(feed.name, 0) + len(feed.rows)
-            del feed
+    with chunks.workshop(inbox, scene, plan) as shop:
+        with progress.task("making events", total=len(plan.bounds) - 1) as task:
+            made = []
+            for chunk in shop.do(chunks.make_chunk, _chunk_jobs(shop.folder, plan, planted, random("planted events"), parameters.format)):
+                made.append(chunk)
+                task.advance()
+        jobs = chunks.file_jobs(random("broken files"), inbox, made)
+        with progress.task("writing events", total=len(jobs)) as task:
+            for written in shop.do(chunks.write_file, jobs):
+                files.append(written.path)
+                rows[written.feed] = rows.get(written.feed, 0) + written.rows
+                spoiled.append(written.dirt)
+                task.advance()
+        events = chunks.event_frame(scene, plan, made)
+        _note_invalid_events(truth, events)
+        ground = feeds.Ground(territory, members, events, first_day, parameters.days, settled, lambda: chunks.step_frame(scene, plan, made))
+        with progress.task("writing files") as task:
+            # One feed at a time: all of them at once would hold every row twice.
+            for feed in _feeds(random, ground, vocabularies, parameters.cities, planted, truth, spine=parameters.spine):
+                files += write(feed, inbox, task.advance)
+                spoiled.append(_dirt_of(feed))
+                rows[feed.name] = rows.get(feed.name, 0) + len(feed.rows)
+                del feed
     findings = truth.table
     dirt_truth = pa.Table.from_pandas(pd.concat(spoiled), pa.schema(_DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
     pq.write_table(findings, inbox / TRUTH / "finding_truth.parquet")
@@ -162,41 +181,46 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     return {
         "rows": rows,
         "events": len(events),
-        "deleted_events": len(deleted),
+        "deleted_events": int(events.is_deleted.sum()),
         "findings": _counted(findings.column("kind")),
         "dirt": _counted(dirt_truth.column("kind")),
         "expected": {state: n for state, n in _counted(dirt_truth.column("expected_state")).items() if state != dirt.ACCEPTED},
-        "files": len(files),
-        "bytes": sum((inbox / path).stat().st_size for path in files),
+        "files": len(set(files)),
+        "bytes": sum((inbox / path).stat().st_size for path in set(files)),
     }
 
 
+def _reported_by(territory: Territory, days: int, scale: float) -> int:
+    """How many events the residents of the grids report in so many days."""
+    residents = int(territory.grids.resident_count.sum())
+    return max(1, round(scale * residents / 1000 * profiles.EVENTS_PER_1000_RESIDENTS_AND_YEAR * days / 365))
+
+
+def _chunk_jobs(folder: Path, plan: Plan, planted: people.Planted, random: np.random.Generator, event_format: Format) -> Iterator[chunks.ChunkJob]:
+    """One job a chunk; the planted people report in the first."""
+    accepted, refused = (tuple(planted.draw(random, _PLANTED_EVENTS)) for _ in range(2))
+    for number in range(len(plan.bounds) - 1):
+        yield chunks.ChunkJob(folder, number, event_format, *((accepted, refused) if number == 0 else ()))
+
+
 def _feeds(
-    random: Stream, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], planted: people.Planted, truth: Truth
+    random: Stream, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], planted: people.Planted, truth: Truth, *, spine: bool
 ) -> Iterator[Feed]:
     yield feeds.region(random("region"), vocabularies, ground.first_day)
     yield feeds.grid(random("grid"), ground, cities)
     yield feeds.team_member(random("team_member"), ground, cities, planted)
-    yield feeds.event(random("event"), ground, planted)
-    yield from feeds.event_step(random("event_step"), ground, cities)
+    if spine:
+        return
     yield from disputes.feeds(random("disputes"), ground, vocabularies, cities)
     yield interface_calls.feed(random("interface_call"), ground, vocabularies, truth)
     yield from publications.feeds(random("publications"), vocabularies, ground.first_day, ground.days)
     yield from reviews.feeds(random("reviews"), ground, cities, planted, truth)
 
 
-def _add_ends(events: pd.DataFrame, steps: pd.DataFrame, deleted: pd.DataFrame) -> None:
-    """How far each event got by the end: state_code, closed_at (NaT while open) and is_deleted."""
-    last = steps.groupby("event").last()
-    events["state_code"] = last.to_state.reindex(events.index)
-    events["closed_at"] = last.happened_at.where(last.to_state == "closed").reindex(events.index)
-    events["is_deleted"] = events.index.isin(deleted.event)
-
-
-def _note_invalid_events(truth: Truth, events: pd.DataFrame, deleted: pd.DataFrame) -> None:
+def _note_invalid_events(truth: Truth, events: pd.DataFrame) -> None:
     """The events that something was injected into; a near duplicate's other half is the report that it repeats."""
-    found = events[events.kind.isin(KINDS[MODEL]) & ~events.index.isin(deleted.event)]
-    truth.add(MODEL, found.kind, found.sender_code, found.event_id, found.original)
+    found = events[events.kind.isin(KINDS[MODEL]) & ~events.is_deleted]
+    truth.add(MODEL, found.kind.astype(object), found.sender_code.astype(object), found.event_id, found.original)
 
 
 def _dirt_of(feed: Feed) -> pd.DataFrame:

@@ -73,10 +73,15 @@ def lay_out(random: np.random.Generator, vocabularies: Vocabularies, cities: Seq
     return Territory(grids)
 
 
+def every_city(vocabularies: Vocabularies) -> list[str]:
+    """The cities of the vocabulary."""
+    regions = region_table(vocabularies)
+    return list(map(str, regions.filter(pc.equal(regions.column("region_level"), CITY)).column("region_code").to_pylist()))
+
+
 def check_cities(vocabularies: Vocabularies, cities: Sequence[str]) -> None:
     """Raises UnknownCity where a code is no city of the vocabulary."""
-    regions = region_table(vocabularies)
-    known = regions.filter(pc.equal(regions.column("region_level"), CITY)).column("region_code").to_pylist()
+    known = every_city(vocabularies)
     if not cities or (missing := [c for c in cities if c not in known]):
         raise UnknownCity(f"no city {', '.join(missing) if cities else 'named'}; expected 12-digit codes out of {', '.join(known)}")
 

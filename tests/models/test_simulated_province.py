@@ -13,10 +13,7 @@ import pytest
 from gridlake import vocabularies
 from gridlake.settings import Settings
 from spark_jobs.detect import detect
-from streaming.simulator.events import happen
-from streaming.simulator.handling import handle
-from streaming.simulator.teams import gather
-from streaming.simulator.territory import lay_out
+from streaming.simulator.frames import happened, stage
 from tests.models.lake import EVENT, FEED, STEP, STG_GRID, write_frames
 
 DAYS, EVENTS, VILLAGES = 60, 6000, 60
@@ -26,11 +23,10 @@ DAYS, EVENTS, VILLAGES = 60, 6000, 60
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What `detect` says of the model, with the simulator's truth in the inbox."""
     root = tmp_path_factory.mktemp("province")
-    random, declared = np.random.default_rng(7), vocabularies.load_all(Settings())
-    first_day = np.datetime64("2026-01-01")
-    territory = lay_out(random, declared, ["330100000000", "330400000000"], VILLAGES)
-    events = happen(random, territory, gather(random, territory, first_day, DAYS), declared, first_day, DAYS, EVENTS)
-    steps = handle(random, events, territory, (first_day + DAYS).astype("datetime64[s]"))
+    declared, first_day, cities = vocabularies.load_all(Settings()), np.datetime64("2026-01-01"), ["330100000000", "330400000000"]
+    scene, plan = stage(declared, seed=7, first_day=first_day, days=DAYS, events=EVENTS, cities=cities, villages=VILLAGES)
+    territory = scene.territory
+    events, steps = happened(scene, plan)
     grid_ids = "G" + territory.grids.index.astype(str)
     rows = events.assign(
         local_id=events.event_id,

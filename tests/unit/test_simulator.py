@@ -323,11 +323,11 @@ def test_every_kind_of_dirt_is_there_and_lies_where_the_truth_says(province: Pro
     dirt = province.dirt
     assert set(dirt.kind) == {
         "wrong_type", "unknown_code", "missing_required", "wrong_pattern", "wrong_sender_region", "out_of_range_position", "broken_rule",
-        "unknown_column", "broken_encoding", "nul_byte", "truncated_line", "repeated", "late",
+        "unknown_column", "broken_encoding", "nul_byte", "truncated_line", "repeated", "late", "stale_version", "out_of_order",
     }  # fmt: skip
     assert set(dirt.feed) >= {"region", "grid", "team_member", "event", "event_step"}
     assert not dirt.duplicated(["feed", "sender_code", "file_name", "row_number"]).any()
-    expected = dirt.kind.map({"repeated": "duplicate", "late": "accepted"}).fillna("refused")
+    expected = dirt.kind.map({"repeated": "duplicate", "late": "accepted", "stale_version": "accepted", "out_of_order": "accepted"}).fillna("refused")
     assert (dirt.expected_state == expected).all()
     assert (dirt.rule.notna() == (dirt.expected_state == "refused")).all()
     lines = province.lines("event").merge(dirt, on=["sender_code", "file_name", "row_number"])
