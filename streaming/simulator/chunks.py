@@ -261,14 +261,18 @@ def step_frame(scene: Scene, plan: Plan, made: Sequence[Made]) -> pd.DataFrame:
     event = row[steps.event.to_numpy() + np.repeat(plan.bounds[:-1], [len(part) for part in parts])]
     order = np.lexsort((steps.step_no.to_numpy(), event))
     steps, start = steps.iloc[order].reset_index(drop=True), scene.first_day.astype("datetime64[s]")
-    places = {name: np.asarray(steps[name], np.int8) for name in ("action", "from_state", "to_state")}
+
+    def category(name: str, categories: tuple[str, ...]) -> pd.Categorical:
+        codes: NDArray[np.int8] = steps[name].to_numpy()
+        return pd.Categorical.from_codes(codes, list(categories))
+
     return pd.DataFrame(
         {
             "event": event[order],
             "step_no": steps.step_no,
-            "action_code": pd.Categorical.from_codes(places["action"], list(ACTIONS)),
-            "from_state": pd.Categorical.from_codes(places["from_state"], list(STATES)),
-            "to_state": pd.Categorical.from_codes(places["to_state"], list(STATES)),
+            "action_code": category("action", ACTIONS),
+            "from_state": category("from_state", STATES),
+            "to_state": category("to_state", STATES),
             "happened_at": start + steps.happened.to_numpy().astype("timedelta64[s]"),
         }
     )

@@ -93,7 +93,8 @@ def simulate(
     """Fill the inbox with the files of `days` days up to and with `until`, and `_truth/` with what is known about them.
 
     `villages` limits each city to so many; `resident_share` of all households and enterprises are sent. Events come as `format`; with `spine`
-    regions, grids, teams, events and their steps are all that is sent, for size. `scale` takes the place of `events`: so many times as many as the cities' residents report. `cities` may be "all".
+    regions, grids, teams, events and their steps are all that is sent, for size.
+    `scale` takes the place of `events`: so many times as many as the cities' residents report. `cities` may be "all".
     Gives what `_truth/simulation.json` says, with `unchanged` true where the inbox held just this already.
     Raises InboxTaken where it holds files of other origin or parameters, UnknownCity where a city is none of the vocabulary.
     """
