@@ -6,12 +6,13 @@ failures, timeouts and the nightly pause are not: each of those calls is made ag
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from gridlake.vocabularies import Vocabularies
@@ -20,9 +21,9 @@ from streaming.simulator.feeds import PROVINCE, Ground
 from streaming.simulator.parcels import Feed, arranged
 from streaming.simulator.truth import Truth
 
-Outage: TypeAlias = tuple[str, np.datetime64, np.datetime64]
 MODEL, LOST_CALL, NO_RESPONSE = "interface_gap", "lost_call", "no_response"
-SOURCE, NAME = "province_platform", "interface_call"
+_SOURCE, _NAME = "province_platform", "interface_call"
+_TEXT = pd.ArrowDtype(pa.string())
 # assumed: of a thousand steps that must call, so many never do, and so many get no answer. Enough to be counted in a small province.
 _LOST_SHARE, _NO_RESPONSE_SHARE = 0.004, 0.004
 # assumed: of a thousand calls on an ordinary day; a service level of 99 % is what platforms promise each other.
@@ -38,6 +39,16 @@ _ATTEMPTS, _AGAIN_SECONDS = 5, (60, 600)
 _MEDIAN_MS, _SPREAD = 180, 0.9
 _EACH_KIND_SHARE, _REPEATED_SHARE = 0.0002, 0.001
 _THURSDAY = 3  # what 1 January 1970 was, Monday being 0
+_DAY = 86_400_000
+# How a call can go: status, class of error, HTTP status.
+_OUTCOMES = (
+    ("success", None, 200),
+    (NO_RESPONSE, "lost_connection", 0),
+    ("timeout", "timeout", 504),
+    ("failed", "unavailable", 503),
+    ("failed", "invalid_request", 400),
+)
+_SUCCESS, _UNANSWERED, _TIMEOUT, _UNAVAILABLE, _INVALID = range(len(_OUTCOMES))
 
 _CALL = pa.schema(
     [
@@ -71,136 +82,209 @@ _DIRT = (
 )
 
 
+@dataclass(frozen=True)
+class Due:
+    """The calls that steps must make, one place in each array; `interface` is a row of `interfaces`, times are milliseconds of the local clock."""
+
+    interfaces: pd.DataFrame
+    interface: NDArray[np.int64]
+    event: NDArray[np.int64]
+    step_no: NDArray[np.int64]
+    happened_at: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.event)
+
+
 def feed(random: np.random.Generator, ground: Ground, vocabularies: Vocabularies, truth: Truth) -> Feed:
     """Each week a Parquet file from the province: every attempt of every call that the steps of the ground made before its end.
 
     Truth gets the steps (local step ids of the city) whose call was lost or has no answer; of the latter the call as the other half.
     """
-    end = (ground.first_day + np.timedelta64(ground.days, "D")).astype("datetime64[ms]")
+    end = int((ground.first_day + np.timedelta64(ground.days, "D")).astype("datetime64[ms]").astype(np.int64))
     due = due_calls(ground.steps, ground.events, vocabularies)
     drawn = random.random(len(due))
     lost, unanswered = drawn < _LOST_SHARE, (drawn >= _LOST_SHARE) & (drawn < _LOST_SHARE + _NO_RESPONSE_SHARE)
-    wait = np.minimum(random.lognormal(np.log(2500), 1.0, len(due)), 120_000).astype("timedelta64[ms]")
-    due = due.assign(at=_after_pause(random, due.happened_at.to_numpy().astype("datetime64[ms]") + wait), unanswered=unanswered)
+    wait = np.minimum(random.lognormal(np.log(2500), 1.0, len(due)), 120_000).astype(np.int64)
+    at = _after_pause(random, due.happened_at + wait)
     # What is called in the last second is written down after the end: it is not in the log, and not lost.
-    in_time = (due["at"] < end - np.timedelta64(1, "s")).to_numpy()
-    due["request_id"] = np.frombuffer(random.bytes(8 * len(due)).hex().encode(), "S16").astype(str).astype(object)
-    calls = _attempts(random, due[~lost & in_time], ground, end)
+    in_time = at < end - 1000
+    sender = _texts(ground.events.sender_code)
+    event_id = _texts(ground.events.event_id)
+    is_deleted = ground.events.is_deleted.to_numpy()[due.event]
     for kind, chosen in ((LOST_CALL, lost), (NO_RESPONSE, unanswered)):
-        found = due[chosen & in_time & ~ground.events.is_deleted.to_numpy()[due.event]]
-        step_id = found.event_id + "-" + found.step_no.astype(str)
-        truth.add(MODEL, kind, found.sender_code, step_id, found.call_id + "-1" if kind == NO_RESPONSE else None)
-    week = calls.called_at.dt.isocalendar()
-    file = "interface_call-" + week.year.astype(str) + "-w" + week.week.astype(str).str.zfill(2) + ".parquet"
-    rows = calls.assign(_sender=PROVINCE, _file=file.to_numpy(), _order=calls.called_at.astype("int64").astype(float))
+        found = np.flatnonzero(chosen & in_time & ~is_deleted)
+        of = due.event[found]
+        step_id = _joined(event_id.take(of), due.step_no[found])
+        call_id = _call_ids(sender.take(of), event_id.take(of), due.step_no[found], np.ones(len(found), np.int64))
+        truth.add(MODEL, kind, pd.Series(sender.take(of).to_pylist()), step_id.to_pylist(), call_id.to_pylist() if kind == NO_RESPONSE else None)
+    rows = _attempts(random, due, np.flatnonzero(~lost & in_time), at, unanswered, ground, end)
     each = max(1, round(len(rows) * _EACH_KIND_SHARE))
-    parts = [
-        rows,
-        dirt.spoiled_cells(random, rows, _DIRT, each, "call_id"),
-        dirt.repeated(random, rows, max(2, round(len(rows) * _REPEATED_SHARE))),
-    ]
-    return arranged(NAME, parts, _CALL, source=SOURCE)
+    bad = dirt.spoiled_cells(random, rows, _DIRT, each, "call_id").astype({name: _TEXT for name in _CALL.names if rows[name].dtype == _TEXT})
+    return arranged(_NAME, [rows, bad, dirt.repeated(random, rows, max(2, round(len(rows) * _REPEATED_SHARE)))], _CALL, source=_SOURCE)
 
 
-def due_calls(steps: pd.DataFrame, events: pd.DataFrame, vocabularies: Vocabularies) -> pd.DataFrame:
-    """The steps that must make a call, by event and step number, each with its interface.
-
-    Columns: event (row), step_no, happened_at, sender_code, event_id, call_id (without the attempt), interface_code, caller_system, callee_system,
-    limit_ms.
-    """
+def due_calls(steps: pd.DataFrame, events: pd.DataFrame, vocabularies: Vocabularies) -> Due:
+    """The steps that must make a call, by event and number: by the vocabulary `interface` some actions, from some states, in some channels."""
     interfaces = vocabularies["interface"].rows.to_pandas()
     channel = events.channel_code.to_numpy(object)[steps.event]
-    parts = []
-    for interface in interfaces[interfaces.step_action.notna()].itertuples():
+    wanted = np.full(len(steps), -1)
+    for number, interface in enumerate(interfaces.itertuples()):
+        if not isinstance(interface.step_action, str):
+            continue
         chosen = (steps.action_code == interface.step_action).to_numpy()
         if isinstance(interface.from_states, str):
             chosen &= steps.from_state.isin(interface.from_states.split()).to_numpy()
         if isinstance(interface.channel_code, str):
             chosen &= channel == interface.channel_code
-        names = {"interface_code": interface.code, "caller_system": interface.caller_system, "callee_system": interface.callee_system}
-        parts.append(steps.loc[chosen, ["event", "step_no", "happened_at"]].assign(**names, limit_ms=int(str(interface.limit_ms))))
-    due: pd.DataFrame = pd.concat(parts).sort_values(["event", "step_no"], kind="stable", ignore_index=True)
-    due["sender_code"] = events.sender_code.to_numpy(object)[due.event]
-    due["event_id"] = events.event_id.to_numpy(object)[due.event]
-    due["call_id"] = "DY" + due.sender_code.str[:4] + due.event_id + "-" + due.step_no.astype(str)
-    return due
+        wanted[chosen] = number
+    rows = np.flatnonzero(wanted >= 0)
+    happened_at = steps.happened_at.to_numpy()[rows].astype("datetime64[ms]").astype(np.int64)
+    return Due(interfaces, wanted[rows], steps.event.to_numpy()[rows], steps.step_no.to_numpy()[rows], happened_at)
 
 
-def _after_pause(random: np.random.Generator, at: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
+def _after_pause(random: np.random.Generator, at: NDArray[np.int64]) -> NDArray[np.int64]:
     """Calls that fall into the gateway's pause come in the minutes after it."""
-    day = at.astype("datetime64[D]")
-    weekday = (day.astype(np.int64) + _THURSDAY) % 7
-    minutes = np.where(weekday == _LONG_PAUSE_WEEKDAY, _LONG_PAUSE_MINUTES, _PAUSE_MINUTES).astype("timedelta64[m]")
-    start: NDArray[Any] = day.astype("datetime64[ms]") + np.timedelta64(_PAUSE_HOUR * 3_600_000, "ms")
-    reopened: NDArray[Any] = start + minutes.astype("timedelta64[ms]")
-    queued = reopened + random.integers(0, _QUEUE_SECONDS * 1000, len(at)).astype("timedelta64[ms]")
-    return np.where((at >= start) & (at < reopened), queued, at)
+    day = at // _DAY
+    pause = np.where((day + _THURSDAY) % 7 == _LONG_PAUSE_WEEKDAY, _LONG_PAUSE_MINUTES, _PAUSE_MINUTES) * 60_000
+    start = day * _DAY + _PAUSE_HOUR * 3_600_000
+    queued = start + pause + random.integers(0, _QUEUE_SECONDS * 1000, len(at))
+    return np.where((at >= start) & (at < start + pause), queued, at)
 
 
-def _attempts(random: np.random.Generator, due: pd.DataFrame, ground: Ground, end: np.datetime64) -> pd.DataFrame:
-    """Every attempt before the end, in the columns of the feed."""
-    outages = _outages(random, ground, sorted(set(due.callee_system))) if len(due) else []
-    waiting, parts = due, []
+def _attempts(
+    random: np.random.Generator,
+    due: Due,
+    first: NDArray[np.int64],
+    at: NDArray[np.int64],
+    unanswered: NDArray[np.bool_],
+    ground: Ground,
+    end: int,
+) -> pd.DataFrame:
+    """Every attempt of the calls `first` that was over before the end, in the columns of the feed and in its place."""
+    outages = _outages(random, ground, len(due.interfaces))
+    request = pa.array(np.frombuffer(random.bytes(8 * len(due)).hex().encode(), "S16")).cast(pa.string())
+    waiting, called_at, parts = first, at[first], []
     for attempt in range(1, _ATTEMPTS + 1):
-        rows = _answered(random, waiting, outages, last=attempt == _ATTEMPTS).assign(attempt_no=attempt)
-        parts.append(rows)
+        outcome, took = _answered(random, due, waiting, called_at, unanswered[waiting], outages, last=attempt == _ATTEMPTS)
+        parts.append((waiting, np.full(len(waiting), attempt), called_at, outcome, took))
         # What got no answer is not tried again: nobody knows that it did not arrive.
-        failed = rows[rows.status_code.isin(["failed", "timeout"])]
-        pause = random.integers(_AGAIN_SECONDS[0] * 1000, _AGAIN_SECONDS[1] * 1000, len(failed)).astype("timedelta64[ms]")
-        later = _after_pause(random, failed["at"].to_numpy() + failed.duration_ms.to_numpy().astype("timedelta64[ms]") + pause)
-        waiting = failed[list(due.columns)].assign(at=later)
-        waiting = waiting[waiting["at"] < end]
-    calls = pd.concat(parts, ignore_index=True)
-    village = ground.territory.grids.region_code.to_numpy(object)[ground.events.grid.to_numpy()[calls.event]]
-    answer = calls["at"].to_numpy() + calls.duration_ms.fillna(0).to_numpy().astype("timedelta64[ms]")
-    calls = calls.assign(
-        call_id=calls.call_id + "-" + calls.attempt_no.astype(str),
-        region_code=village,
-        correlation_type="event",
-        correlation_id=calls.sender_code + "-" + calls.event_id,
-        called_at=calls["at"],
-        request_bytes=np.round(random.lognormal(np.log(1900), 0.4, len(calls))).astype(int),
-        source_version=1,
-        # The log's own clock counts seconds: it writes a call down once it is over.
-        changed_at=answer.astype("datetime64[s]") + np.timedelta64(1, "s"),
-    )
-    calls["response_bytes"] = pd.Series(np.round(random.lognormal(np.log(260), 0.5, len(calls)))).where(calls.duration_ms.notna())
-    calls = calls[calls.changed_at < end]
-    numbers = dict.fromkeys(("duration_ms", "http_status", "response_bytes"), "Int64")
-    ordered: pd.DataFrame = calls.astype(numbers).sort_values(["called_at", "call_id"], kind="stable", ignore_index=True)[_CALL.names]
-    return ordered
+        again = (outcome != _SUCCESS) & (outcome != _UNANSWERED)
+        pause = random.integers(_AGAIN_SECONDS[0] * 1000, _AGAIN_SECONDS[1] * 1000, again.sum())
+        waiting, called_at = waiting[again], _after_pause(random, called_at[again] + took[again] + pause)
+    call, attempt_no, called_at, outcome, took = (np.concatenate(column) for column in zip(*parts, strict=True))
+    # The log's own clock counts seconds: it writes a call down once it is over.
+    changed_at = (called_at + took) // 1000 + 1
+    order = np.flatnonzero(changed_at * 1000 < end)
+    order = order[np.lexsort((attempt_no[order], call[order], called_at[order]))]
+    call, attempt_no, called_at, outcome, took, changed_at = (c[order] for c in (call, attempt_no, called_at, outcome, took, changed_at))
+    return _written(random, due, ground, request, call, attempt_no, called_at, outcome, took, changed_at)
 
 
-def _answered(random: np.random.Generator, calls: pd.DataFrame, outages: Sequence[Outage], *, last: bool) -> pd.DataFrame:
-    """The calls with how each went: duration_ms, status_code, http_status, error_class."""
+def _written(
+    random: np.random.Generator,
+    due: Due,
+    ground: Ground,
+    request: pa.Array,
+    call: NDArray[np.int64],
+    attempt_no: NDArray[np.int64],
+    called_at: NDArray[np.int64],
+    outcome: NDArray[np.int64],
+    took: NDArray[np.int64],
+    changed_at: NDArray[np.int64],
+) -> pd.DataFrame:
+    events, interface, event = ground.events, due.interface[call], due.event[call]
+    sender, event_id = _texts(events.sender_code).take(event), _texts(events.event_id).take(event)
+    village = _texts(ground.territory.grids.region_code).take(events.grid.to_numpy()[event])
+    answered = outcome != _UNANSWERED
+    count = len(call)
+    times = called_at.astype("datetime64[ms]")
+    calendar = pd.Series(times).dt.isocalendar()
+    week = calendar.year.to_numpy(np.int64) * 100 + calendar.week.to_numpy(np.int64)
+    weeks, file = np.unique(week, return_inverse=True)
+    named = [f"interface_call-{number // 100}-w{number % 100:02d}.parquet" for number in weeks]
+    texts = {
+        "call_id": _call_ids(sender, event_id, due.step_no[call], attempt_no),
+        "request_id": request.take(call),
+        "interface_code": _chosen(due.interfaces.code, interface),
+        "caller_system": _chosen(due.interfaces.caller_system, interface),
+        "callee_system": _chosen(due.interfaces.callee_system, interface),
+        "region_code": village,
+        "correlation_type": _chosen(["event"], np.zeros(count, np.int64)),
+        "correlation_id": pc.binary_join_element_wise(sender, event_id, "-"),
+        "status_code": _chosen([status for status, _, _ in _OUTCOMES], outcome),
+        "error_class": _chosen([error for _, error, _ in _OUTCOMES], outcome),
+        "_sender": _chosen([PROVINCE], np.zeros(count, np.int64)),
+        "_file": _chosen(named, file),
+    }
+    numbers = {
+        "attempt_no": attempt_no,
+        "called_at": times,
+        "duration_ms": _where(took, answered),
+        "http_status": _where(np.array([number for _, _, number in _OUTCOMES])[outcome], answered),
+        "request_bytes": np.round(random.lognormal(np.log(1900), 0.4, count)).astype(np.int64),
+        "response_bytes": _where(np.round(random.lognormal(np.log(260), 0.5, count)).astype(np.int64), answered),
+        "source_version": np.ones(count, np.int64),
+        "changed_at": changed_at.astype("datetime64[s]"),
+        "_order": called_at.astype(float),
+    }
+    return pd.DataFrame({name: pd.array(text, dtype=_TEXT) for name, text in texts.items()} | numbers)
+
+
+def _answered(
+    random: np.random.Generator,
+    due: Due,
+    calls: NDArray[np.int64],
+    at: NDArray[np.int64],
+    unanswered: NDArray[np.bool_],
+    outages: NDArray[np.int64],
+    *,
+    last: bool,
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(outcome as a row of _OUTCOMES, milliseconds) of an attempt at each of the calls; the last attempt is the one that succeeds."""
     drawn, kind = random.random(len(calls)), random.random(len(calls))
-    at, callee = calls["at"].to_numpy(), calls.callee_system.to_numpy(object)
+    interface = due.interface[calls]
+    callee = pd.factorize(due.interfaces.callee_system)[0][interface]
     is_out = np.zeros(len(calls), np.bool_)
     for system, start, end in outages:
         is_out |= (callee == system) & (at >= start) & (at < end)
+    limit = due.interfaces.limit_ms.astype(int).to_numpy()[interface]
+    took = np.minimum(random.lognormal(np.log(_MEDIAN_MS), _SPREAD, len(calls)), limit - 1).astype(np.int64)
     timeout, failed = drawn < _TIMEOUT_SHARE, (drawn >= _TIMEOUT_SHARE) & (drawn < _TIMEOUT_SHARE + _FAILED_SHARE)
-    failed |= is_out & (drawn >= 1 - _FAILED_IN_OUTAGE_SHARE)
-    # An answer that never came is one of the first attempts; the last attempt is the one that succeeds.
-    unanswered = calls.unanswered.to_numpy()
-    timeout, failed = timeout & ~unanswered & (not last), failed & ~unanswered & (not last)
-    took = np.minimum(random.lognormal(np.log(_MEDIAN_MS), _SPREAD, len(calls)), calls.limit_ms.to_numpy() - 1).astype(np.int64)
-    refused = failed & ~is_out & (kind < 0.5)
-    status, error, code = np.full(len(calls), "success", object), np.full(len(calls), None, object), np.full(len(calls), 200.0)
-    for chosen, said, why, number in (
-        (unanswered, NO_RESPONSE, "lost_connection", np.nan),
-        (timeout, "timeout", "timeout", 504),
-        (failed, "failed", "unavailable", 503),
-        (refused, "failed", "invalid_request", 400),
-    ):
-        status[chosen], error[chosen], code[chosen] = said, why, number
-    duration = np.where(unanswered, np.nan, np.where(timeout, calls.limit_ms.to_numpy(), took))
-    return calls.assign(duration_ms=duration, status_code=status, http_status=code, error_class=error)
+    unavailable = (failed & (kind < 0.5)) | (is_out & (drawn >= 1 - _FAILED_IN_OUTAGE_SHARE))
+    outcome = np.select([unanswered, timeout, unavailable, failed], [_UNANSWERED, _TIMEOUT, _UNAVAILABLE, _INVALID], _SUCCESS)
+    outcome[last & ~unanswered] = _SUCCESS
+    return outcome, np.select([outcome == _UNANSWERED, outcome == _TIMEOUT], [0, limit], took)
 
 
-def _outages(random: np.random.Generator, ground: Ground, systems: Sequence[str]) -> list[Outage]:
-    """Which system was down, from when, until when."""
+def _outages(random: np.random.Generator, ground: Ground, interfaces: int) -> NDArray[np.int64]:
+    """Which system was down, from when, until when: rows of (system, start, end)."""
     count = max(1, ground.days // _DAYS_PER_OUTAGE)
-    start = ground.first_day.astype("datetime64[ms]") + random.integers(0, ground.days * 1440, count).astype("timedelta64[m]")
-    end = start + random.integers(*_OUTAGE_MINUTES, count).astype("timedelta64[m]")
-    down = random.integers(len(systems), size=count)
-    return [(systems[system], start[number], end[number]) for number, system in enumerate(down)]
+    start = int(ground.first_day.astype("datetime64[ms]").astype(np.int64)) + random.integers(0, ground.days * 1440, count) * 60_000
+    # The two systems called most are those whose being down is seen.
+    return np.column_stack([random.integers(2, size=count), start, start + random.integers(*_OUTAGE_MINUTES, count) * 60_000])
+
+
+def _call_ids(sender: pa.Array, event_id: pa.Array, step_no: NDArray[np.int64], attempt_no: NDArray[np.int64]) -> pa.Array:
+    """Ids that follow from the step and the attempt, so that they do not depend on what else is simulated."""
+    city = pc.utf8_slice_codeunits(sender, 0, 4)
+    return _joined(pc.binary_join_element_wise("DY", city, event_id, ""), step_no, attempt_no)
+
+
+def _joined(text: pa.Array, *numbers: NDArray[np.int64]) -> pa.Array:
+    return pc.binary_join_element_wise(text, *(pa.array(number).cast(pa.string()) for number in numbers), "-")
+
+
+def _texts(values: pd.Series) -> pa.Array:
+    """A column of strings, categories or Arrow strings."""
+    found = pa.array(values)
+    return (found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found).cast(pa.string())
+
+
+def _chosen(values: Any, index: NDArray[np.int64]) -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array(index, pa.int32()), pa.array(list(values), pa.string())).cast(pa.string())
+
+
+def _where(values: NDArray[np.int64], given: NDArray[np.bool_]) -> pd.Series:
+    """The values as integers that may be missing."""
+    return pd.Series(pd.arrays.IntegerArray(values.astype(np.int64), ~given))

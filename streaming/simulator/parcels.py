@@ -57,7 +57,13 @@ def arranged(
 def _with_all(part: pd.DataFrame, columns: Sequence[str], parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """The part with every column; one that another part has in another type, or lacks, becomes a column of objects."""
     alike = {c for c in columns if len({str(p[c].dtype) if c in p else "absent" for p in parts}) == 1}
-    return pd.DataFrame({c: part[c] if c in alike else part[c].astype(object) if c in part else pd.Series(None, part.index, object) for c in columns})
+    return pd.DataFrame({c: part[c] if c in alike else _as_any(part, c) for c in columns})
+
+
+def _as_any(part: pd.DataFrame, column: str) -> pd.Series:
+    # pandas looks at every object of a column of nothing; most rows are good ones, of which truth says nothing.
+    kind: Any = pd.ArrowDtype(pa.string()) if column in TRUTH else object
+    return part[column].astype(kind) if column in part else pd.Series(None, part.index, kind)
 
 
 def json_lines(rows: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
@@ -105,7 +111,7 @@ def _content(feed: Feed, sender: str, suffix: str, rows: pd.DataFrame) -> bytes:
 
 def _jsonl(rows: pd.DataFrame) -> bytes:
     # A file that breaks off in its last line has no line end there either.
-    return b"\n".join(rows[LINE]) + (b"" if rows["_kind"].iloc[-1] == "truncated_line" else b"\n")
+    return b"\n".join(rows[LINE]) + (b"" if rows["_kind"].isin(["truncated_line"]).iloc[-1] else b"\n")
 
 
 def _csv(rows: pd.DataFrame, schema: pa.Schema, encoding: str) -> bytes:
