@@ -5,13 +5,16 @@ Nothing else in the code knows which of the two it is.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
+import tempfile
 import uuid
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from gridlake.settings import Settings
 from gridlake.tables import Tables
@@ -26,6 +29,14 @@ _MOVING = {"bronze": "landed", "quarantine": "landed_quarantine", "ops": "landed
 _MODEL_SCHEMAS = ("staging", "resolved", "theme", "item", "business", "sharing", "factor", "finding", "evaluation", "mart")
 # Sail 0.7.2 percent-encodes any other character twice and writes beside the folder that it was given.
 _WRITABLE_PATH = re.compile(r"[A-Za-z0-9/_.:;,+=@()&!$-]*")
+# What makes a Spark session write as the embedded engine does: its default are timestamps of 96 bits, without statistics.
+_AS_EMBEDDED = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}
+# The database whose comment says which lake a Spark server's catalog shows.
+_MARK = "gridlake"
+# Scratch tables of dbt (macro scratch_table): made anew for each model, never read again.
+_SCRATCH = "changes"
+# A server works on so many statements at a time, most of which wait for files.
+_AT_A_TIME = 4
 
 
 class EngineError(Exception):
@@ -59,7 +70,9 @@ class Engine:
 
     def __init__(self, kind: str, tables: Tables, memory_mb: int = DEFAULT_MEMORY_MB) -> None:
         self._tables = tables
+        self._remote = None if kind == EMBEDDED else kind.removeprefix("sc://").rstrip("/")
         self._server: object | None = None
+        self._hold: IO[str] | None = None
         session = f"session_id={uuid.uuid4()};user_id=gridlake"
         if kind == EMBEDDED:
             require_usable(kind, tables.root)
@@ -82,29 +95,41 @@ class Engine:
         try:
             self.spark: SparkSession = SparkSession.builder.remote(self.url).create()
             self.spark.conf.set("spark.sql.session.timeZone", "UTC")
+            for name, value in _AS_EMBEDDED.items() if self._remote else ():
+                self.spark.conf.set(name, value)
         except Exception as error:
             raise EngineError(f"{kind}: no Spark Connect session: {error}; is the server up? see `gridlake doctor`") from error
 
     def register(self, cut: dict[str, int], views: Mapping[str, str] = MappingProxyType({})) -> None:
-        """Show every table of the lake in the catalog, those of the cut at its versions; and the views, SQL by name."""
+        """Show every table of the lake in the catalog, those of the cut at its versions; and the views, SQL by name.
+
+        The sessions of a Spark server share its catalog, which therefore shows one lake at a time: raises EngineError while another one is run on it.
+        """
         names = [name for name in self._tables.names() if name not in views]
+        present = self._take_catalog([*names, *views]) if self._remote else frozenset()
         # A model of --contracts may have made a schema of its own.
         for schema in dict.fromkeys((*_MODEL_SCHEMAS, *_MOVING, *_MOVING.values(), *(name.partition(".")[0] for name in names))):
             self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {schema}")
-        for name in names:
-            schema, _, table = name.partition(".")
-            if schema not in _MOVING:
-                self.register_table(name)
+
+        def show(name: str) -> None:
+            if _shown_as(name) == name:
+                if name not in present:
+                    self.register_table(name)
             elif name in cut:
-                self._create(f"{_MOVING[schema]}.{table}", name)
+                self._create(_shown_as(name), name)
                 self.spark.sql(f"DROP VIEW IF EXISTS {name}")
-                self.spark.sql(f"CREATE VIEW {name} AS SELECT * FROM {_MOVING[schema]}.{table} VERSION AS OF {cut[name]}")
+                self.spark.sql(f"CREATE VIEW {name} AS SELECT * FROM {_shown_as(name)} VERSION AS OF {cut[name]}")
+
+        with ThreadPoolExecutor(_AT_A_TIME if self._remote else 1) as pool:
+            list(pool.map(show, names))
         for name, sql in views.items():
             self.spark.sql(f"CREATE OR REPLACE VIEW {name} AS {sql}")
 
     def register_table(self, name: str) -> None:
         """Show one table that something else than the engine has written, with the schema it has now."""
-        self.spark.sql(f"DROP TABLE IF EXISTS {name}")
+        if not self._remote:
+            # Sail keeps the schema of the day; Spark looks into the table's log.
+            self.spark.sql(f"DROP TABLE IF EXISTS {name}")
         self._create(name, name)
 
     def stop(self) -> None:
@@ -112,7 +137,59 @@ class Engine:
         self.spark.stop()
         if self._server is not None:
             self._server.stop()  # type: ignore[attr-defined]
+        if self._hold is not None:
+            self._hold.close()
         os.environ.pop("SPARK_REMOTE", None)
+
+    def _take_catalog(self, names: list[str]) -> frozenset[str]:
+        """Hold the server for this lake and forget what its catalog shows of another one, or of files that are gone; gives what it shows already."""
+        assert self._remote is not None
+        if self._hold is None:
+            self._hold = _hold_of(self._remote, self._tables.root)
+        databases = [row[0] for row in self.spark.sql("SHOW DATABASES").collect() if row[0] != "default"]
+        if databases and _MARK not in databases:
+            raise EngineError(
+                f"sc://{self._remote}: its catalog holds databases that gridlake has not made ({', '.join(databases[:5])}) and would drop; "
+                "give it a server of its own (make spark)"
+            )
+        if databases:
+            said = {row[0]: row[1] for row in self.spark.sql(f"DESCRIBE DATABASE {_MARK}").collect()}
+            if said.get("Comment") == str(self._tables.root):
+                own = [d for d in databases if d not in {*_MOVING, _SCRATCH}]
+                shown = {f"{database}.{row[1]}" for database in own for row in self.spark.sql(f"SHOW TABLES IN {database}").collect()}
+                for name in shown - {_shown_as(name) for name in names}:
+                    self.spark.sql(f"DROP TABLE IF EXISTS {name}")
+                return frozenset(shown & set(names))
+        # The tables are external: their files stay. The mark goes last, so that a killed run leaves a catalog that the next one knows for its own.
+        for database in sorted(databases, key=_MARK.__eq__):
+            self.spark.sql(f"DROP DATABASE {database} CASCADE")
+        self.spark.sql(f"CREATE DATABASE {_MARK} COMMENT '{self._tables.root}'")
+        return frozenset()
 
     def _create(self, catalog_name: str, name: str) -> None:
         self.spark.sql(f"CREATE TABLE IF NOT EXISTS {catalog_name} USING delta LOCATION '{self._tables.path(name)}'")
+
+
+def _shown_as(name: str) -> str:
+    """The name in the catalog under which the whole, moving table is seen."""
+    schema, _, table = name.partition(".")
+    return f"{_MOVING.get(schema, schema)}.{table}"
+
+
+def _hold_of(server: str, root: Path) -> IO[str]:
+    """Hold a Spark server for one process of this machine and lake; who is killed lets go by itself."""
+    path = Path(tempfile.gettempdir()) / f"gridlake-{os.getuid()}-{re.sub(r'[^A-Za-z0-9.]', '_', server)}.lock"
+    hold = path.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(hold, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        hold.seek(0)
+        holder = hold.read().strip() or "another process"
+        hold.close()
+        raise EngineError(
+            f"sc://{server} is held by {holder}: a Spark server shows one lake at a time; wait for it, or start a second server"
+        ) from None
+    hold.truncate(0)
+    hold.write(f"the run of {root} (process {os.getpid()})")
+    hold.flush()
+    return hold
