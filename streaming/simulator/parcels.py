@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as csv
@@ -52,6 +53,23 @@ def arranged(
     rows = rows.sort_values(PLACE, kind="stable", ignore_index=True)
     rows["row_number"] = rows.groupby(["_sender", "_file"]).cumcount() + 1
     return Feed(name, rows, schema, frozenset(gb18030_senders), source)
+
+
+def monthly(name: str, rows: pd.DataFrame, sender: Any, suffix: str, first_month: str) -> pd.DataFrame:
+    """The rows in their places: `<name>-<first month>-full.<suffix>` where version and clock are those of the start, else the month of the change.
+
+    Rows that lie in the first file say so in a boolean column `_full`; the others follow each other by `changed_at`.
+    """
+    month = np.datetime_as_string(rows.changed_at.to_numpy().astype("datetime64[M]"))
+    file = np.where(rows["_full"], f"{name}-{first_month}-full.{suffix}", np.char.add(np.char.add(f"{name}-", month), f".{suffix}"))
+    seconds = rows.changed_at.to_numpy().astype("datetime64[s]").astype(np.int64)
+    order = np.where(rows["_full"], np.arange(len(rows)), seconds).astype(float)
+    return rows.drop(columns="_full").assign(_sender=np.asarray(sender, object), _file=file.astype(object), _order=order)
+
+
+def lined(rows: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """The rows as JSON lines in their places."""
+    return rows[PLACE].assign(**{LINE: json_lines(rows, columns)})
 
 
 def _with_all(part: pd.DataFrame, columns: Sequence[str], parts: Sequence[pd.DataFrame]) -> pd.DataFrame:

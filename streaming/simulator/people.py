@@ -47,6 +47,8 @@ def rare_names(count: int) -> list[str]:
 
 def phones(random: np.random.Generator, count: int) -> Texts:
     """Mobile numbers of eleven digits under prefixes that were never issued."""
+    if not count:
+        return np.empty(0, object)
     prefix = _PHONE_PREFIXES[random.integers(len(_PHONE_PREFIXES), size=count)]
     return np.char.add(prefix, np.char.zfill(random.integers(10**8, size=count).astype(str), 8)).astype(object)
 

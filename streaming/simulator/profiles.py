@@ -123,3 +123,17 @@ NAME_OF_KEY_PLACE = {
     "hazardous_goods": "化工经营部", "logistics": "快递站点", "construction_site": "建设工地", "medical": "诊所",
 }  # fmt: skip
 KEY_PLACES_CLOSED_PER_YEAR = 0.05
+
+# assumed: how often a sender's record of a person differs from the person. Public security reads the card, a grid member asks at the door.
+DIFFERENCES_AT_PUBLIC_SECURITY = {"name_typo": 0.003, "id_missing": 0.004, "phone_other": 0.08, "phone_missing": 0.05}
+DIFFERENCES_ON_KEY_PERSON_LISTS = {"name_typo": 0.03, "id_swap": 0.02, "id_missing": 0.12, "phone_other": 0.12, "phone_missing": 0.10}
+MOVES_PER_YEAR = 0.04
+# assumed: micro-grids of 30 to 50 households; by this share of villages they have been drawn (everywhere would be thirteen a grid).
+HOUSEHOLDS_PER_MICRO_GRID, MICRO_GRID_VILLAGE_SHARE = 40, 0.25
+MICRO_GRID_LEADER_SHARE = 0.92
+MICRO_GRIDS_WITHDRAWN_SHARE, MICRO_GRIDS_RECOUNTED_SHARE = 0.005, 0.01
+ORGANISATIONS_RENAMED_SHARE, ORGANISATIONS_WITHOUT_DINGTALK_SHARE = 0.003, 0.02
+RISK_REVIEWED_SHARE = 0.06
+# assumed: what departments do not know.
+GRID_UNKNOWN_SHARE, ADDRESS_CODE_UNKNOWN_SHARE = 0.08, 0.12
+ADDRESSES_NEW_SHARE, ADDRESSES_ABOLISHED_SHARE = 0.02, 0.005

@@ -19,7 +19,21 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
-from streaming.simulator import chunks, dirt, disputes, feeds, interface_calls, people, profiles, publications, residents, reviews, teams
+from streaming.simulator import (
+    chunks,
+    city_lists,
+    departments,
+    dirt,
+    disputes,
+    feeds,
+    interface_calls,
+    people,
+    profiles,
+    publications,
+    residents,
+    reviews,
+    teams,
+)
 from streaming.simulator.event_feeds import Format
 from streaming.simulator.parcels import Feed, replace, write
 from streaming.simulator.plan import Plan, set_scene, stream
@@ -143,6 +157,7 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     members = teams.gather(random("teams"), territory, first_day, parameters.days)
     planted.into_members(random("planted members"), members)
     settled = residents.settle(random("residents"), territory, members, first_day, parameters.days, parameters.resident_share)
+    truth.keep("person_truth", settled.person_truth)
     progress.say("simulating events and their handling")
     scene = set_scene(parameters.seed, territory, members, vocabularies, first_day, parameters.days)
     plan = draw_plan(scene, parameters.events if parameters.scale is None else _reported_by(territory, parameters.days, parameters.scale))
@@ -216,6 +231,8 @@ def _feeds(
     yield interface_calls.feed(random("interface_call"), ground, vocabularies, truth)
     yield from publications.feeds(random("publications"), vocabularies, ground.first_day, ground.days)
     yield from reviews.feeds(random("reviews"), ground, cities, planted, truth)
+    yield from city_lists.feeds(random("city lists"), ground, cities)
+    yield from departments.feeds(random("departments"), ground)
 
 
 def _note_invalid_events(truth: Truth, events: pd.DataFrame) -> None:

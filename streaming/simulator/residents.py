@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
-from streaming.simulator import addresses, codes, people, profiles
+from streaming.simulator import addresses, codes, people, profiles, registers
 from streaming.simulator.territory import Territory
 from streaming.simulator.texts import Texts, kept
 
@@ -32,7 +33,7 @@ class Residents:
     houses: grid, address, is_rented, house_use_code, area_m2, room_count, is_sampled.
     addresses: as `addresses.listed` gives them.
     enterprises: grid, address, uscc, enterprise_name, enterprise_type_code, industry_code, person_name, phone, established_on, closed_on (NaT).
-    key_persons, key_places: see `settle`.
+    key_persons, key_places: see `settle`. registrations, person_truth: see `registers`.
     """
 
     addresses: pd.DataFrame
@@ -41,13 +42,16 @@ class Residents:
     enterprises: pd.DataFrame
     key_persons: pd.DataFrame
     key_places: pd.DataFrame
+    registrations: pd.DataFrame
+    person_truth: pa.Table
 
 
 def settle(random: np.random.Generator, territory: Territory, members: pd.DataFrame, first_day: np.datetime64, days: int, share: float) -> Residents:
     """The people and places of the days from `first_day`; `share` of all households and enterprises, but every key person and key place.
 
     `key_persons`: sender_code, key_person_id, grid, person, member (who looks after him; -1), person_type_code, risk_level_code, longitude, latitude
-    (GCJ-02), listed_on, died_on, moved_on, released_on (NaT: not so; on that day he leaves the list).
+    (GCJ-02), name, id_number, phone (as the list has them), differences, listed_on, died_on, moved_on, released_on (NaT: not so; on that day he
+    leaves the list).
     `key_places`: sender_code, key_place_id, grid, address, enterprise (-1), member (-1), place_type_code, risk_level_code, place_name, person_name,
     phone, longitude, latitude, listed_on, closed_on (NaT).
     """
@@ -80,7 +84,11 @@ def settle(random: np.random.Generator, territory: Territory, members: pd.DataFr
     for table, address in ((key_places, key_places.address), (key_persons, houses.address.to_numpy()[persons.house.to_numpy()[key_persons.person]])):
         for axis in ("longitude", "latitude"):
             table[axis] = listed[axis].to_numpy()[address]
-    return Residents(listed, houses, persons, enterprises, key_persons, key_places)
+    on_lists = registers.written(random, persons.iloc[key_persons.person], profiles.DIFFERENCES_ON_KEY_PERSON_LISTS)
+    key_persons = pd.concat([key_persons, on_lists], axis=1)
+    registered = registers.registrations(random, persons, houses, first_day, days)
+    truth = registers.person_truth(persons, registered, key_persons, members)
+    return Residents(listed, houses, persons, enterprises, key_persons, key_places, registered, truth)
 
 
 def _households(random: np.random.Generator, grid: NDArray[np.int64], first_day: np.datetime64) -> pd.DataFrame:

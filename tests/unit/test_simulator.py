@@ -324,6 +324,7 @@ def test_every_kind_of_dirt_is_there_and_lies_where_the_truth_says(province: Pro
     assert set(dirt.kind) == {
         "wrong_type", "unknown_code", "missing_required", "wrong_pattern", "wrong_sender_region", "out_of_range_position", "broken_rule",
         "unknown_column", "broken_encoding", "nul_byte", "truncated_line", "repeated", "late", "stale_version", "out_of_order",
+        "unknown_region", "out_of_range_number",
     }  # fmt: skip
     assert set(dirt.feed) >= {"region", "grid", "team_member", "event", "event_step"}
     assert not dirt.duplicated(["feed", "sender_code", "file_name", "row_number"]).any()
