@@ -32,7 +32,9 @@ from streaming.simulator import (
     publications,
     residents,
     reviews,
+    tasks,
     teams,
+    visits,
 )
 from streaming.simulator.event_feeds import Format
 from streaming.simulator.parcels import Feed, replace, write
@@ -233,6 +235,9 @@ def _feeds(
     yield from reviews.feeds(random("reviews"), ground, cities, planted, truth)
     yield from city_lists.feeds(random("city lists"), ground, cities)
     yield from departments.feeds(random("departments"), ground)
+    work = tasks.carry_out(random("tasks"), ground, cities)
+    yield from tasks.feeds(random("task feeds"), ground, work, cities)
+    yield visits.feed(random("visits"), ground, vocabularies, work, truth)
 
 
 def _note_invalid_events(truth: Truth, events: pd.DataFrame) -> None:

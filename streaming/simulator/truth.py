@@ -16,6 +16,13 @@ COLUMNS = ("model", "kind", "sender_code", "event_id", "pair_event_id")
 KINDS: Mapping[str, tuple[str, ...]] = {
     "invalid_event": ("nil_report", "near_duplicate", "instant_close"),
     "interface_gap": ("lost_call", "no_response"),
+    "suspected_fake_visit": (
+        "impossible_count",
+        "impossible_speed",
+        "identical_payload",
+        "dead_or_moved_subject",
+        "burst_before_deadline",
+    ),
 }
 
 
