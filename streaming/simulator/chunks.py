@@ -262,9 +262,8 @@ def step_frame(scene: Scene, plan: Plan, made: Sequence[Made]) -> pd.DataFrame:
     order = np.lexsort((steps.step_no.to_numpy(), event))
     steps, start = steps.iloc[order].reset_index(drop=True), scene.first_day.astype("datetime64[s]")
 
-    def category(name: str, categories: tuple[str, ...]) -> pd.Categorical:
-        codes: NDArray[np.int8] = steps[name].to_numpy()
-        return pd.Categorical.from_codes(codes, list(categories))
+    def category(name: str, categories: Any) -> pd.Series:
+        return pd.Series(pd.Categorical.from_codes(np.asarray(steps[name]), categories))
 
     return pd.DataFrame(
         {
