@@ -23,6 +23,7 @@ _CODE_DIGITS = 8
 _VILLAGE_HOURS, _TOWNSHIP_HOURS = 24, 168
 # assumed: disputes and livelihood requests are handled in office hours, hazards and public order by the clock.
 _WORKING_HOURS_CLASSES = ("01", "08")
+_DISPUTES, _OTHER_DISPUTES = "01", "50"
 # assumed: of a hundred items three are renamed in a year, which makes a new version of each.
 _RENAMED_SHARE = 0.03
 _BASIS = {"01": "中华人民共和国人民调解法", "09": "浙江省消防条例", "05": "中华人民共和国噪声污染防治法"}
@@ -36,6 +37,7 @@ _ITEM = pa.schema(
         ("item_name", pa.string()),
         ("parent_code", pa.string()),
         ("class_code", pa.string()),
+        ("dispute_type_code", pa.string()),
         ("region_level", pa.int64()),
         ("limit_hours", pa.int64()),
         ("limit_kind_code", pa.string()),
@@ -88,6 +90,8 @@ def _item_catalogue(random: np.random.Generator, vocabularies: Vocabularies, fir
     classes = vocabularies["event_class"].rows.to_pandas()
     hours = classes.limit_hours.astype(int)
     first = classes.code.str[:2]
+    types = vocabularies["dispute_type"].rows.to_pandas()
+    type_of_class = types.dropna(subset="event_class_code").set_index("event_class_code").code
     # A name that occurs twice in the list is a class with a second version; the catalogue numbers them.
     items = pd.DataFrame(
         {
@@ -96,6 +100,7 @@ def _item_catalogue(random: np.random.Generator, vocabularies: Vocabularies, fir
             "item_name": classes.name_zh,
             "parent_code": item_code(classes.parent_code),
             "class_code": classes.code,
+            "dispute_type_code": classes.code.map(type_of_class),
             "region_level": np.select([hours <= _VILLAGE_HOURS, hours <= _TOWNSHIP_HOURS], [5, 4], 3),
             "limit_hours": hours,
             "limit_kind_code": np.where(first.isin(_WORKING_HOURS_CLASSES), "working", "calendar"),
@@ -107,6 +112,7 @@ def _item_catalogue(random: np.random.Generator, vocabularies: Vocabularies, fir
             "changed_at": first_day + _NIGHTLY,
         }
     )
+    items = pd.concat([items, _items_of_disputes(types[types.event_class_code.isna()], items)], ignore_index=True)
     renamed_on = first_day + np.timedelta64(days // 2, "D")
     in_force = np.flatnonzero((items.valid_to.isna() & items.parent_code.notna()).to_numpy())
     chosen = np.sort(random.choice(in_force, size=max(1, round(len(in_force) * _RENAMED_SHARE * days / 365)), replace=False))
@@ -118,9 +124,24 @@ def _item_catalogue(random: np.random.Generator, vocabularies: Vocabularies, fir
     parts = [whole, _placed(changes, f"item_catalogue-{_month(renamed_on)}.xlsx")]
     return arranged(
         "item_catalogue",
-        [*parts, dirt.spoiled_cells(random, whole[whole.class_code.str.len() == 4], _BAD_ITEMS, 1, "item_code")],
+        [*parts, dirt.spoiled_cells(random, whole[whole.class_code.str.len().eq(4)], _BAD_ITEMS, 1, "item_code")],
         _ITEM,
         source=_SOURCE,
+    )
+
+
+def _items_of_disputes(types: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """Disputes of types that are no class of events: items below that of all disputes, with its limit."""
+    whole = items[items.item_code == item_code(pd.Series([_DISPUTES]))[0]].iloc[0]
+    of_type = items.iloc[np.full(len(types), whole.name)].reset_index(drop=True)
+    number = pd.Series(np.arange(1, len(types) + 1)).astype(str).str.zfill(2)
+    return of_type.assign(
+        item_code="PA" + _DISPUTES + _OTHER_DISPUTES + number + "00",
+        item_name=types.name_zh.to_numpy(object),
+        parent_code=whole.item_code,
+        class_code=None,
+        dispute_type_code=types.code.to_numpy(object),
+        region_level=4,
     )
 
 

@@ -155,7 +155,9 @@ def test_failures_come_in_bursts_of_one_system(inbox: Inbox) -> None:
 
 def test_the_catalogue_says_of_every_class_what_the_vocabulary_says(inbox: Inbox) -> None:
     items = inbox.rows("province_platform", "item_catalogue").sort_values("source_version").groupby(["item_code", "item_version"]).last()
-    first = items.xs(1, level="item_version").set_index("class_code")
+    first = items.xs(1, level="item_version")
+    assert set(first.dispute_type_code.dropna()) == VOCABULARIES["dispute_type"].codes
+    first = first[first.class_code.notna()].set_index("class_code")
     classes = VOCABULARIES["event_class"].rows.to_pandas().set_index("code")
     assert set(first.index) == set(classes.index)
     assert first.item_name.to_dict() == classes.name_zh.to_dict()

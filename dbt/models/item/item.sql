@@ -1,10 +1,52 @@
--- one row per item (matter) and version of it; a class that the catalogue has no item for is its own item, by the vocabulary's word
+-- one row per item (matter) and version of it; a class of events or type of disputes without a published item is its own item, by the vocabulary's word
 {{ config(materialized='incremental', unique_key=['item_code', 'item_version']) }}
-with class_version as (
+with dispute_type as (
     select
-        *,
-        row_number() over (partition by class_code order by valid_from) as class_version_no
-    from {{ ref('event_class') }}
+        code as dispute_type_code,
+        name_zh,
+        get_json_object(attributes, '$.event_class_code') as class_code
+    from {{ source('reference', 'code_list') }}
+    where list_name = 'dispute_type'
+),
+
+-- Of several types of one class, which no list has yet, the first stands for it.
+type_of_class as (
+    select class_code, min(dispute_type_code) as dispute_type_code
+    from dispute_type
+    where class_code is not null
+    group by class_code
+),
+
+default_item as (
+    select
+        class.class_code as item_code,
+        row_number() over (partition by class.class_code order by class.valid_from) as item_version,
+        class.class_name as item_name,
+        class.parent_code,
+        class.class_code,
+        type_of_class.dispute_type_code,
+        class.limit_hours,
+        class.responsible_role,
+        class.valid_from,
+        class.valid_to
+    from {{ ref('event_class') }} as class
+    left join type_of_class on class.class_code = type_of_class.class_code
+    left anti join {{ ref('stg_item_catalogue') }} as published on class.class_code = published.class_code
+    union all
+    select
+        concat('dispute-', dispute_type.dispute_type_code) as item_code,
+        1 as item_version,
+        dispute_type.name_zh as item_name,
+        cast(null as string) as parent_code,
+        cast(null as string) as class_code,
+        dispute_type.dispute_type_code,
+        cast(null as bigint) as limit_hours,
+        cast(null as string) as responsible_role,
+        date '1900-01-01' as valid_from,
+        cast(null as date) as valid_to
+    from dispute_type
+    left anti join {{ ref('stg_item_catalogue') }} as published on dispute_type.dispute_type_code = published.dispute_type_code
+    where dispute_type.class_code is null
 )
 
 select
@@ -13,6 +55,7 @@ select
     item_name,
     parent_code,
     class_code,
+    dispute_type_code,
     region_level,
     limit_hours,
     limit_kind_code,
@@ -28,18 +71,19 @@ select
 from {{ ref('stg_item_catalogue') }}
 union all
 select
-    class_version.class_code as item_code,
-    cast(class_version.class_version_no as bigint) as item_version,
-    class_version.class_name as item_name,
-    class_version.parent_code,
-    class_version.class_code,
+    item_code,
+    cast(item_version as bigint) as item_version,
+    item_name,
+    parent_code,
+    class_code,
+    dispute_type_code,
     cast(null as bigint) as region_level,
-    class_version.limit_hours,
-    case when class_version.limit_hours is not null then 'calendar' end as limit_kind_code,
-    class_version.responsible_role,
+    limit_hours,
+    case when limit_hours is not null then 'calendar' end as limit_kind_code,
+    responsible_role,
     cast(null as string) as legal_basis,
-    class_version.valid_from,
-    class_version.valid_to,
+    valid_from,
+    valid_to,
     true as is_default,
     cast(null as string) as sender_code,
     cast(null as string) as feed,
@@ -51,5 +95,4 @@ select
     cast(null as string) as _op,
     cast(null as string) as _contract_version,
     cast(null as string) as _payload_digest
-from class_version
-left anti join {{ ref('stg_item_catalogue') }} as published on class_version.class_code = published.class_code
+from default_item
