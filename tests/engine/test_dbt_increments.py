@@ -95,8 +95,23 @@ def member(name: str, role: str, grid_id: str = "G1", version: int = 1, **given:
     return {**row, "changed_at": at("2026-01-01 00:00:00") + timedelta(days=version), **given}
 
 
+def day(when: str, day_type: str, version: int = 1, region_code: str = "330000000000", **given: Any) -> dict[str, Any]:
+    """A day of the calendar that the province publishes."""
+    key = {"calendar_date": at(f"{when} 00:00:00").date(), "region_code": region_code, "source_version": version}
+    return {**key, "day_type": day_type, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
+
+
+def item(class_code: str, version: int = 1, **given: Any) -> dict[str, Any]:
+    """An item of the catalogue that the province publishes."""
+    key = {"item_code": f"PA{class_code}0000", "item_version": 1, "item_name": "公布的事项", "class_code": class_code, "limit_hours": 36}
+    return {**key, "source_version": version, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
+
+
 def first(run: Run) -> None:
     """Ten events; the grid of some has not arrived yet."""
+    published = [day("2026-03-07", "makeup_workday"), day("2026-03-09", "holiday")]
+    land(run, "province_platform__work_calendar", published, delivery=1, received_at="2026-03-12 00:00:00")
+    land(run, "province_platform__item_catalogue", [item("0904"), item("0101")], delivery=1, received_at="2026-03-12 00:00:00")
     events = [event(n, day=n) for n in range(1, 11)]
     land(run, "city_platform__event", events, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__event", [event(1, day=2)], delivery=1, received_at="2026-03-12 00:00:00", sender="ningbo")
@@ -135,6 +150,11 @@ def third(run: Run) -> None:
     withdrawn = {"_op": "delete", "step_id": "E1-2", "source_version": 2, "changed_at": at("2026-03-02 00:00:00")}
     land(run, "city_platform__event_step", [withdrawn], delivery=3, received_at="2026-03-15 00:00:00")
     land(run, "city_platform__grid", [grid("G1", NEXT_VILLAGE, version=2)], delivery=2, received_at="2026-03-15 00:00:00")
+    taken_back = {"_op": "delete", "calendar_date": at("2026-03-07 00:00:00").date(), "region_code": "330000000000", "source_version": 2}
+    of_a_city = day("2026-03-10", "holiday", region_code="330100000000")
+    land(run, "province_platform__work_calendar", [taken_back, of_a_city], delivery=2, received_at="2026-03-15 00:00:00")
+    without_item = {"_op": "delete", "item_code": "PA09040000", "item_version": 1, "source_version": 2}
+    land(run, "province_platform__item_catalogue", [without_item], delivery=2, received_at="2026-03-15 00:00:00")
     left = member("M1", "leader", version=2, left_date=at("2026-03-10 00:00:00").date())
     land(run, "city_platform__team_member", [left], delivery=3, received_at="2026-03-15 00:00:00")
 
@@ -205,6 +225,33 @@ def test_deletes_hold_against_older_versions_and_yield_to_newer_ones(lakes: tupl
     assert "hangzhou-E10" not in events
     assert "hangzhou-E4" in events
     assert one(grown, "staging.stg_city_platform__event", event_id="hangzhou-E5")["_op"] == "delete"
+
+
+def test_a_published_day_lies_over_the_vocabularys_until_it_is_taken_back(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    days = [row for row in Tables(grown / "tables").read("theme.work_calendar").to_pylist() if f"{row['calendar_date']:%Y-%m}" == "2026-03"]
+    said = {(row["region_code"], row["calendar_date"].day): (row["day_type"], row["is_working_day"], row["is_default"]) for row in days}
+    assert len(said) == len(days) == 32
+    province, city = "330000000000", "330100000000"
+    assert said[province, 7] == ("weekend", False, True)
+    assert said[province, 9] == ("holiday", False, False)
+    assert said[province, 10] == ("workday", True, True)
+    assert said[city, 10] == ("holiday", False, False)
+
+
+def test_a_class_without_a_published_item_is_an_item_by_the_code_list(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    published, again = (one(grown, "item.item", class_code=code) for code in ("0101", "0904"))
+    assert (published["item_code"], published["item_name"], published["limit_hours"], published["is_default"]) == (
+        "PA01010000",
+        "公布的事项",
+        36,
+        False,
+    )
+    assert (again["item_code"], again["item_name"], again["limit_hours"], again["is_default"]) == ("0904", "楼道堆放杂物", 48, True)
+    without_class = one(grown, "item.item", dispute_type_code="medical")
+    assert (without_class["item_name"], without_class["class_code"]) == ("医疗纠纷", None)
+    assert one(grown, "item.item", dispute_type_code="family")["item_code"] == "0102"
 
 
 def test_one_local_id_of_two_senders_is_two_events(lakes: tuple[Path, Path, dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
--- one row per item (matter) and version of it; a class of events or type of disputes without a published item is its own item, by the vocabulary's word
+-- one row per item (matter) and version of it; a class of events or type of disputes without a published item is its own, by the vocabulary's word
 {{ config(materialized='incremental', unique_key=['item_code', 'item_version']) }}
 with dispute_type as (
     select
