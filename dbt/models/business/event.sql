@@ -60,6 +60,7 @@ select
     coalesce(event.measured_until > event.deadline_at, false) as is_overdue,
     event.reporter_member_id,
     {{ prefixed('event', audit_columns()) }}
-from event
-left join step on event.event_id = step.event_id
+-- The narrower side first: the embedded engine holds it in memory.
+from step
+right outer join event on step.event_id = event.event_id
 left join {{ source('resolved', 'grid_code') }} as code on event.grid_id = code.grid_id
