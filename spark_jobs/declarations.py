@@ -52,11 +52,14 @@ class Factor(_Declaration):
     """A signal between 0 and 1 about a subject, given by one SQL query; computed once for all models that weigh it.
 
     The query gives at most one row per subject: subject_id, value, evidence_id, evidence_type and one whole number for each of `numbers`.
+    With `lookback_days` it may be asked for the subjects of some days at a time: the views `event` and `event_text` then hold those days and
+    so many before.
     """
 
     title: Text
     subject: Literal["event"]
     description: str
+    lookback_days: Annotated[int, Field(ge=0)] | None = None
     parameters: Mapping[str, Parameter] = {}
     numbers: Mapping[str, str] = {}
     id: str

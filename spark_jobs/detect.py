@@ -5,8 +5,10 @@ It judges and changes nothing: findings are hints for a reviewer. No text of an 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,11 +19,14 @@ from pyspark.sql.types import LongType
 
 from gridlake.barriers import barrier
 from gridlake.runs import Run
-from spark_jobs import quality_of_findings, results
+from spark_jobs import quality_of_findings, results, slices
 from spark_jobs.declarations import BUILT_IN, DeclarationError, Factor, Model, load_factors, load_models, template_parts
 
 # Where a subject's row stands, and which of its columns a finding repeats so that it can be counted by region and day.
 SUBJECTS = {"event": ("business.event", "event_id")}
+# What factors read: a slice of the subjects, and of what `factors/inputs/event_text.sql` makes of their texts, once for all of them.
+_TEXTS = "changes.event_text"
+_VIEWS = {"business.event": "event", _TEXTS: "event_text"}
 _PLACE = ("sender_code", "region_system", "region_code", "grid_id", "business_date")
 # Weights × values are doubles; six decimals make sums independent of the order of adding.
 DECIMALS = 6
@@ -88,6 +93,7 @@ def detect(run: Run) -> dict[str, Any]:
                 task.advance()
             name = f"factor.{subject}"
             tables[name] = results.write(run, name, _together(parts, FACTOR), FACTOR, ["factor", "subject_id"])
+        _forget_inputs(run)
         barrier("detect.between_factor_and_finding")
         scored = []
         for model in models.values():
@@ -109,12 +115,22 @@ def signals(run: Run, factor: Factor) -> pa.Table:
 
     Raises FactorError where the query lacks a column, repeats a subject, or leaves 0 … 1.
     """
+    table, key = SUBJECTS[factor.subject]
+    lookback = factor.lookback_days
+    parts = []
     try:
-        given = run.spark.sql(factor.query)
-        _check_columns(factor, given)
-        found = _signals(factor, given).toArrow().cast(FACTOR)
+        for part in [slices.WHOLE] if lookback is None else slices.of_days(run, table):
+            for name, view in _VIEWS.items():
+                part.seen(run.spark.table(name), lookback or 0).createOrReplaceTempView(view)
+            given = run.spark.sql(factor.query)
+            _check_columns(factor, given)
+            if part is not slices.WHOLE:
+                own = part.own(run.spark.table(table)).select(F.col(key).alias("subject_id"))
+                given = given.where(F.col("value") > 0).join(own, "subject_id", "left_semi")
+            parts.append(_signals(factor, given).toArrow().cast(FACTOR))
     except PySparkException as error:
         raise FactorError(f"{factor.path.with_suffix('.sql')}: the engine refuses the query: {error}") from error
+    found = _together(parts, FACTOR)
     _check_rows(factor, found)
     return found
 
@@ -202,9 +218,10 @@ def _finding_id(model: Model) -> Column:
 
 
 def show_inputs(run: Run) -> None:
-    """The views that several factors read: `factors/inputs/<view>.sql`, and the datum of each feed."""
-    for path in sorted((BUILT_IN / "factors" / "inputs").glob("*.sql")):
-        run.spark.sql(path.read_text(encoding="utf-8")).createOrReplaceTempView(path.stem)
+    """What several factors read: the events' texts, made once and kept in a scratch table, and the datum of each feed."""
+    query = (BUILT_IN / "factors" / "inputs" / "event_text.sql").read_text(encoding="utf-8")
+    run.spark.sql("CREATE DATABASE IF NOT EXISTS changes")
+    run.spark.sql(f"CREATE OR REPLACE TABLE {_TEXTS} USING delta OPTIONS (overwriteSchema 'true') LOCATION '{_scratch(run)}' AS {query}")
     feeds = pa.table(
         {
             "feed": pa.array([c.id for c in run.contracts.values()], pa.string()),
@@ -212,6 +229,16 @@ def show_inputs(run: Run) -> None:
         }
     )
     run.spark.createDataFrame(feeds).createOrReplaceTempView("feed_datum")
+
+
+def _forget_inputs(run: Run) -> None:
+    """What reports say is kept no longer than it is compared."""
+    run.spark.sql(f"DROP TABLE IF EXISTS {_TEXTS}")
+    shutil.rmtree(_scratch(run), ignore_errors=True)
+
+
+def _scratch(run: Run) -> Path:
+    return run.settings.home.absolute() / "scratch" / "event_text"
 
 
 def _check_columns(factor: Factor, given: DataFrame) -> None:

@@ -1,7 +1,7 @@
 -- one row per event that a grid member reported between :from_hour and :to_hour, local time
 with local as (
     select e.event_id, e.channel_code, hour(from_utc_timestamp(e.reported_at, f.time_zone)) as local_hour
-    from business.event as e
+    from event as e
     inner join staging.feed as f on e.feed = f.feed
 )
 

@@ -5,7 +5,7 @@ with filed as (
         unix_timestamp(reported_at) as reported_s,
         lag(event_id, cast(:reports as int) - 1) over (partition by reporter_member_id order by reported_at, event_id) as first_id,
         lag(unix_timestamp(reported_at), cast(:reports as int) - 1) over (partition by reporter_member_id order by reported_at, event_id) as first_s
-    from business.event
+    from event
     where reporter_member_id is not null and reported_at is not null
 )
 

@@ -1,31 +1,38 @@
 -- one row per event closed within :minutes of its report without a handling step or without a closing note
-with stepped as (
+with quick as (
     select
         event_id,
-        max(case when action_code rlike concat('^(', :handling_actions, ')$') then 1 else 0 end) as has_handling
-    from business.event_step
-    group by event_id
+        sender_code,
+        unix_timestamp(closed_at) - unix_timestamp(reported_at) as seconds,
+        char_length(regexp_replace(lower(coalesce(closing_note, '')), '[^a-z0-9\u4e00-\u9fff]+', '')) < :shortest_note as is_unexplained
+    from event
+    where
+        closed_at >= reported_at
+        and unix_timestamp(closed_at) - unix_timestamp(reported_at) <= :minutes * 60
+),
+
+handled as (
+    select distinct step.event_id
+    from quick
+    inner join business.event_step as step on quick.event_id = step.event_id
+    where step.action_code rlike concat('^(', :handling_actions, ')$')
 ),
 
 -- a sender whose events never have steps does not report steps
 reporting_sender as (
-    select distinct e.sender_code
-    from business.event as e
-    inner join stepped as s on e.event_id = s.event_id
+    select distinct sender_code
+    from business.event_step
 ),
 
 closed as (
     select
-        e.event_id,
-        unix_timestamp(e.closed_at) - unix_timestamp(e.reported_at) as seconds,
-        coalesce(s.has_handling, 0) = 0 and r.sender_code is not null as is_unhandled,
-        char_length(regexp_replace(lower(coalesce(e.closing_note, '')), '[^a-z0-9\u4e00-\u9fff]+', '')) < :shortest_note as is_unexplained
-    from business.event as e
-    left join stepped as s on e.event_id = s.event_id
-    left join reporting_sender as r on e.sender_code = r.sender_code
-    where
-        e.closed_at >= e.reported_at
-        and unix_timestamp(e.closed_at) - unix_timestamp(e.reported_at) <= :minutes * 60
+        quick.event_id,
+        quick.seconds,
+        quick.is_unexplained,
+        handled.event_id is null and sender.sender_code is not null as is_unhandled
+    from quick
+    left join handled on quick.event_id = handled.event_id
+    left join reporting_sender as sender on quick.sender_code = sender.sender_code
 )
 
 select

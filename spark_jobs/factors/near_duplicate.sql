@@ -1,5 +1,5 @@
 -- one row per event that repeats an earlier one; evidence is the earlier one
-with event as (
+with located as (
     select
         event_id,
         region_system,
@@ -8,28 +8,12 @@ with event as (
         channel_code,
         grid_id,
         unix_timestamp(reported_at) as reported_s,
-        -- a spot of one metre
-        count(*) over (
-            partition by region_system, cast(round(longitude * 100000) as bigint), cast(round(latitude * 100000) as bigint)
-        ) as events_at_spot,
-        longitude,
-        latitude
-    from business.event
-    where reported_at is not null
-),
-
-located as (
-    select
-        event_id,
-        region_system,
-        region_code,
-        class_code,
-        channel_code,
-        grid_id,
-        reported_s,
         case when events_at_spot <= :most_at_a_spot then longitude end as longitude,
-        case when events_at_spot <= :most_at_a_spot then latitude end as latitude
-    from event
+        case when events_at_spot <= :most_at_a_spot then latitude end as latitude,
+        wording_count,
+        text
+    from event_text
+    where reported_at is not null
 ),
 
 blocked as (
@@ -90,15 +74,14 @@ side as (
 
 known as (
     select
-        e.event_id,
-        e.class_code,
-        e.channel_code,
-        e.longitude,
-        e.latitude,
-        t.wording_count,
-        regexp_replace(t.text, :again_phrases, '') as text
-    from located as e
-    inner join event_text as t on e.event_id = t.event_id
+        event_id,
+        class_code,
+        channel_code,
+        longitude,
+        latitude,
+        wording_count,
+        regexp_replace(text, :again_phrases, '') as text
+    from located
 ),
 
 described as (

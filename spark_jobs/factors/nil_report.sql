@@ -5,7 +5,7 @@ select
     event_id as evidence_id,
     'event' as evidence_type,
     cast(regexp_count(lower(description), :nil_phrases) as bigint) as nil_count
-from business.event
+from event
 where
     char_length(description) <= :longest
     and lower(description) rlike :nil_phrases

@@ -9,7 +9,7 @@ with trail as (
         lag(longitude) over (partition by reporter_member_id order by reported_at, event_id) as before_longitude,
         lag(latitude) over (partition by reporter_member_id order by reported_at, event_id) as before_latitude,
         lag(unix_timestamp(reported_at)) over (partition by reporter_member_id order by reported_at, event_id) as before_s
-    from business.event
+    from event
     where reporter_member_id is not null and reported_at is not null and longitude is not null and latitude is not null
 ),
 

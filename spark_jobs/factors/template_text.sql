@@ -1,15 +1,19 @@
 -- one row per event whose reporter used its wording for at least the :uses-th time within :days; evidence is the use that began the row
 with used as (
     select
-        e.event_id,
-        unix_timestamp(e.reported_at) as reported_s,
-        lag(e.event_id, cast(:uses as int) - 1) over (partition by e.reporter_member_id, t.wording order by e.reported_at, e.event_id) as first_id,
-        lag(unix_timestamp(e.reported_at), cast(:uses as int) - 1) over (
-            partition by e.reporter_member_id, t.wording order by e.reported_at, e.event_id
+        event_id,
+        unix_timestamp(reported_at) as reported_s,
+        lag(event_id, cast(:uses as int) - 1) over (partition by reporter_member_id, wording order by reported_at, event_id) as first_id,
+        lag(unix_timestamp(reported_at), cast(:uses as int) - 1) over (
+            partition by reporter_member_id, wording order by reported_at, event_id
         ) as first_s
-    from business.event as e
-    inner join event_text as t on e.event_id = t.event_id
-    where e.reporter_member_id is not null and e.reported_at is not null and char_length(t.wording) >= :shortest
+    from event_text
+    where
+        reporter_member_id is not null
+        and reported_at is not null
+        and char_length(wording) >= :shortest
+        -- what all reporters together used less often, none of them used often enough
+        and wording_count >= :uses
 )
 
 select

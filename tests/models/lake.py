@@ -34,7 +34,7 @@ EVENT = pa.schema(
 )
 STG_EVENT = pa.schema([("event_id", _TEXT), ("feed", _TEXT), ("longitude_original", _DOUBLE), ("latitude_original", _DOUBLE)])
 STG_GRID = pa.schema([("grid_id", _TEXT), ("feed", _TEXT), ("region_system", _TEXT), ("region_code", _TEXT), ("boundary", _TEXT)])
-STEP = pa.schema([("step_id", _TEXT), ("event_id", _TEXT), ("action_code", _TEXT), ("happened_at", _TIME)])
+STEP = pa.schema([("step_id", _TEXT), ("event_id", _TEXT), ("sender_code", _TEXT), ("action_code", _TEXT), ("happened_at", _TIME)])
 FEEDS = pa.schema([("feed", _TEXT), ("time_zone", _TEXT)])
 
 NOON = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)  # a Monday, 12:00 in Shanghai
@@ -76,7 +76,10 @@ def write_lake(
     """A run over a lake with these events, grids (id → WKT as sent) and steps (event, action), as the library would hold them."""
     event_rows = [{name: row.get(name) for name in EVENT.names} for row in events]
     grid_rows = [{"grid_id": g, "feed": "city_platform__grid", "region_system": "cn", "boundary": wkt} for g, wkt in (grids or {}).items()]
-    step_rows = [{"step_id": f"{e}-{n}", "event_id": e, "action_code": a, "happened_at": NOON} for n, (e, a) in enumerate(steps)]
+    step_rows = [
+        {"step_id": f"{e}-{n}", "event_id": e, "sender_code": e.partition("-")[0], "action_code": a, "happened_at": NOON}
+        for n, (e, a) in enumerate(steps)
+    ]
     return write_frames(
         root,
         pa.Table.from_pylist(event_rows, EVENT),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from gridlake import vocabularies
+from gridlake.runs import Run
 from gridlake.settings import Settings
+from spark_jobs import slices
 from spark_jobs.detect import detect
 from streaming.simulator.frames import happened, stage
 from tests.models.lake import EVENT, FEED, STEP, STG_GRID, write_frames
@@ -20,8 +23,8 @@ DAYS, EVENTS, VILLAGES = 60, 6000, 60
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `detect` says of the model, with the simulator's truth in the inbox."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """A run over the province's events, with the simulator's truth in the inbox."""
     root = tmp_path_factory.mktemp("province")
     declared, first_day, cities = vocabularies.load_all(Settings()), np.datetime64("2026-01-01"), ["330100000000", "330400000000"]
     scene, plan = stage(declared, seed=7, first_day=first_day, days=DAYS, events=EVENTS, cities=cities, villages=VILLAGES)
@@ -42,17 +45,26 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     rows["closing_note"] = rows.closing_note.where(rows.closed_at.notna(), None)
     grids = pd.DataFrame({"grid_id": grid_ids, "feed": "city_platform__grid", "region_system": "cn", "boundary": territory.boundaries})
-    taken = steps.assign(event_id=rows.event_id.to_numpy()[steps.event], step_id=steps.index.astype(str), happened_at=_utc(steps.happened_at))
+    taken = steps.assign(
+        event_id=rows.event_id.to_numpy()[steps.event],
+        step_id=steps.index.astype(str),
+        sender_code=rows.sender_code.to_numpy()[steps.event],
+        happened_at=_utc(steps.happened_at),
+    )
     run = write_frames(root, _arrow(rows, EVENT), _arrow(grids, STG_GRID), _arrow(taken, STEP))
     planted = events[events.kind != ""]
     truth = pa.table({"model": ["invalid_event"] * len(planted), **{c: planted[c].tolist() for c in ("kind", "sender_code", "event_id")}})
     folder = run.settings.inbox / "_truth"
     folder.mkdir(parents=True)
     pq.write_table(truth, folder / "finding_truth.parquet")
-    try:
-        return dict(detect(run)["findings"]["invalid_event"])
-    finally:
-        run.close()
+    yield run
+    run.close()
+
+
+@pytest.fixture(scope="module")
+def found(run: Run) -> dict[str, Any]:
+    """What `detect` says of the model."""
+    return dict(detect(run)["findings"]["invalid_event"])
 
 
 def _utc(local: pd.Series) -> pd.Series:
@@ -62,6 +74,16 @@ def _utc(local: pd.Series) -> pd.Series:
 def _arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
     whole = frame.reindex(columns=schema.names)
     return pa.Table.from_pandas(whole.astype({c: object for c in schema.names if whole[c].isna().all()}), schema=schema, preserve_index=False)
+
+
+def test_in_slices_every_factor_says_what_it_says_of_the_whole(run: Run, found: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = {name: run.tables.version(name) for name in ("factor.event", "finding.finding", "finding.evidence")}
+    monkeypatch.setattr(slices, "ROWS", EVENTS // 5)
+    assert len(slices.of_days(run, "business.event")) >= 5
+    detect(run)
+    # A step commits only what differs.
+    assert {name: run.tables.version(name) for name in whole} == whole
+    assert run.tables.row_count("factor.event") > EVENTS // 20
 
 
 def test_nine_of_ten_findings_are_injected_ones(found: dict[str, Any]) -> None:

@@ -1,0 +1,57 @@
+"""Subjects in slices of days: what a factor's sorts and joins hold of one slice fits the engine's memory, however long the history.
+
+A slice is exact, not a sample: a factor that says how many days it looks back sees those days before the slice too, and only the slice's own
+subjects count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F  # noqa: N812 - the name every PySpark reader knows
+
+from gridlake.runs import Run
+
+# measured: the near duplicates of a million events take the embedded engine about 1.5 GB.
+ROWS = 1_000_000
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The subjects whose business date lies in [first, end); None is open."""
+
+    first: date | None = None
+    end: date | None = None
+
+    def own(self, rows: DataFrame) -> DataFrame:
+        """The rows of the slice's days."""
+        return self._between(rows, self.first)
+
+    def seen(self, rows: DataFrame, lookback_days: int) -> DataFrame:
+        """The rows of the slice's days and of those before that its subjects are compared with."""
+        # A day more: the clock that a factor counts by may be hours away from the date.
+        return self._between(rows, self.first - timedelta(lookback_days + 1) if self.first else None)
+
+    def _between(self, rows: DataFrame, first: date | None) -> DataFrame:
+        if first is not None:
+            rows = rows.where(F.col("business_date") >= F.lit(first))
+        return rows.where(F.col("business_date") < F.lit(self.end)) if self.end is not None else rows
+
+
+WHOLE = Slice()
+
+
+def of_days(run: Run, table: str) -> list[Slice]:
+    """The table's days in slices of at most ROWS rows each (a single day may have more); one slice of everything where it has no more than that."""
+    if run.tables.row_count(table) <= ROWS:
+        return [WHOLE]
+    daily = run.spark.table(table).where(F.col("business_date").isNotNull()).groupBy("business_date").count().orderBy("business_date").toArrow()
+    starts, held = [], 0
+    for day, count in zip(*(daily.column(c).to_pylist() for c in ("business_date", "count")), strict=True):
+        if held and held + count > ROWS:
+            starts.append(day)
+            held = 0
+        held += count
+    return [Slice(first, end) for first, end in zip([None, *starts], [*starts, None], strict=True)]
