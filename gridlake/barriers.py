@@ -1,30 +1,28 @@
 """Named points beside every write, where a test may kill this process (-9).
 
-GRIDLAKE_KILL_AT=<name>[:n] kills at the n-th passing of that name, `any:n` at the n-th passing of whatever name.
-GRIDLAKE_BARRIERS=<file> gets a line `<name> <what was written>` for every passing. Without both a barrier does nothing.
+GRIDLAKE_BARRIERS=<file> gets a line `<name> <what is written>` for every passing. GRIDLAKE_KILL_AT=<name>[:n] kills at the n-th passing of that name,
+GRIDLAKE_KILL_AT=<line>[:n] at that of the line. Without both a barrier does nothing.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-from collections import Counter
 from pathlib import Path
 
-ANY = "any"
-_passed: Counter[str] = Counter()
+_passed = 0
 
 
 def barrier(name: str, written: str = "") -> None:
     """Pass the point `name` beside the write of `written`: be entered in the list of passings, and die here where that is asked for."""
+    global _passed
     record, wanted = os.environ.get("GRIDLAKE_BARRIERS"), os.environ.get("GRIDLAKE_KILL_AT")
+    line = f"{name} {written}".rstrip()
     if record:
         with Path(record).open("a", encoding="utf-8") as passings:
-            passings.write(f"{name} {written}\n")
-    if not wanted:
-        return
-    target, _, nth = wanted.partition(":")
-    if target in (name, ANY):
-        _passed[target] += 1
-        if _passed[target] == int(nth or 1):
+            passings.write(line + "\n")
+    if wanted:
+        target, _, nth = wanted.rpartition(":") if wanted.rpartition(":")[2].isdigit() else (wanted, "", "1")
+        _passed += target in (name, line)
+        if _passed == int(nth):
             os.kill(os.getpid(), signal.SIGKILL)

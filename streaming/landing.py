@@ -311,12 +311,12 @@ class _FeedLander:
         accepted = sound[~repeated]
 
         self._commit_refused(batch, refused, reasons, unfinished)
-        barrier("landing.after_quarantine")
+        barrier("landing.after_quarantine", self._contract.id)
         made = self._receipts(batch, refused, duplicate, reasons, warnings)
         self._commit_receipts(made, unfinished)
-        barrier("landing.after_receipt")
+        barrier("landing.after_receipt", self._contract.id)
         self._commit_accepted(batch, self._rows.of(columns, op, digests, batch.audit(accepted, self._contract.version)))
-        barrier("landing.after_bronze")
+        barrier("landing.after_bronze", self._contract.id)
         repeats.add(senders, digests)
         for receipt in made:
             self._counts.add(receipt)
@@ -437,11 +437,11 @@ def _refuse_unrouted(run: Run, connector: Connector, feed: str) -> Counts:
             payloads, references = batch.payloads(first)
             row = quarantine.rows(batch.audit(first, ""), pa.nulls(1, pa.string()), reasons.lists(first), payloads, references, run.keys)
             run.tables.append(table, row, {app: chunk.last_row})
-        barrier("landing.after_quarantine")
+        barrier("landing.after_quarantine", feed)
         why = {label(refusal.rule, None): 1}
         receipt = Receipt(chunk, 0, 1, 0, why, "", run.received_at, REFUSED_WHOLE)
         run.tables.append(receipts.TABLE, receipts.rows([receipt]), {app: chunk.last_row})
-        barrier("landing.after_receipt")
+        barrier("landing.after_receipt", feed)
         counts.add(receipt)
     return counts
 

@@ -77,7 +77,7 @@ class Attempt:
     scene: Scene
     home: Path
     step: str
-    barrier: int | None = None
+    barrier: str | None = None
     moment: float | None = None
     exit_code: int | None = None
     seconds: float = 0.0
@@ -89,7 +89,7 @@ class Attempt:
         record.unlink(missing_ok=True)
         inbox = self.scene.inbox
         which: list[str | Path] = ["--input", inbox] if self.step == WHOLE else ["--inbox", inbox, "--run-id", inbox.name]
-        killed_at = {"GRIDLAKE_KILL_AT": f"any:{self.barrier}"} if self.barrier else {}
+        killed_at = {"GRIDLAKE_KILL_AT": self.barrier} if self.barrier else {}
         started = time.monotonic()
         process = forked.start([self.step, *which, "--home", self.home, *NOW], log, {"GRIDLAKE_BARRIERS": str(record), **killed_at})
         if self.moment is not None:
@@ -107,8 +107,8 @@ class Attempt:
         return self.exit_code == -signal.SIGKILL
 
     def __str__(self) -> str:
-        place = f"barrier {self.barrier}" if self.barrier else f"{self.moment:.2f} s" if self.moment is not None else "no point"
-        return f"{self.step} at {place}, after {self.passed[-1] if self.passed else 'no barrier'}"
+        last = self.passed[-1] if self.passed else "no barrier"
+        return f"{self.step} at {last}" if self.barrier else f"{self.step} after {self.seconds:.1f} s, {len(self.passed)} barriers, the last {last}"
 
 
 def scenes(folder: Path) -> list[Scene]:
@@ -137,18 +137,22 @@ def scenes(folder: Path) -> list[Scene]:
     return [first, second]
 
 
-def at_barrier(scene: Scene, home: Path, step: str, chance: random.Random) -> Attempt:
-    """Kill at a random passing. A repeat passes fewer than an undisturbed run; one that ends before its point is repeated with an earlier one."""
-    number = chance.randint(1, len(scene.passings[step]))
-    while not (attempt := Attempt(scene, home, step, barrier=number).go()).was_killed:
-        number = chance.randint(1, max(len(attempt.passed), 1))
+def at_barrier(scene: Scene, home: Path, step: str, chance: random.Random, seen: set[str]) -> Attempt:
+    """Kill at a random passing, one not `seen` on this lake if any is left: what is done is not done again, so its barriers are not passed again."""
+    # The ledger's entry has another name in each whole run.
+    passings = [p for p in scene.passings[step] if step != WHOLE or not p.endswith(f" {scene.inbox.name}.json")]
+    chosen = chance.choice([p for p in passings if p not in seen] or passings)
+    while not (attempt := Attempt(scene, home, step, barrier=chosen).go()).was_killed:
+        chosen = chance.choice(attempt.passed)
+    seen.update(attempt.passed)
     return attempt
 
 
-def at_moment(scene: Scene, home: Path, step: str, chance: random.Random) -> Attempt:
+def at_moment(scene: Scene, home: Path, step: str, chance: random.Random, seen: set[str]) -> Attempt:
     """Kill at a random moment of the time that the step took undisturbed."""
     while not (attempt := Attempt(scene, home, step, moment=chance.uniform(0, scene.seconds[step])).go()).was_killed:
         pass
+    seen.update(attempt.passed)
     return attempt
 
 
@@ -156,16 +160,18 @@ def kill_in_each_step(scene: Scene, home: Path, chance: random.Random, kills: in
     """Kill every step at least once, those that write more more often, and let each end before the next begins."""
     weights = [len(scene.passings[step]) for step in STEPS]
     chosen = [*STEPS, *chance.choices(STEPS, weights, k=max(kills - len(STEPS), 0))][:kills]
+    seen: set[str] = set()
     for step in STEPS:
         for _ in range(chosen.count(step)):
-            yield chance.choice((at_barrier, at_moment))(scene, home, step, chance)
+            yield chance.choice((at_barrier, at_moment))(scene, home, step, chance, seen)
         Attempt(scene, home, step).go()
 
 
 def kill_in_the_whole(scene: Scene, home: Path, chance: random.Random, kills: int) -> Iterator[Attempt]:
     """Kill the whole run and begin it again, until the last one may end."""
+    seen: set[str] = set()
     for _ in range(kills):
-        yield chance.choice((at_barrier, at_moment))(scene, home, WHOLE, chance)
+        yield chance.choice((at_barrier, at_moment))(scene, home, WHOLE, chance, seen)
     Attempt(scene, home, WHOLE).go()
 
 

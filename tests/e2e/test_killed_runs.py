@@ -50,9 +50,9 @@ def test_runs_killed_at_barriers_in_every_step_end_like_an_undisturbed_one(undis
     points = 0
     for number, scene in enumerate(undisturbed):
         home = scene.lake(tmp_path / f"lake{number}")
-        history = []
+        history, seen = [], set[str]()
         for step in (WHOLE, *STEPS):
-            history.append(str(at_barrier(scene, home, step, chance)))
+            history.append(str(at_barrier(scene, home, step, chance, seen)))
             if step != WHOLE:
                 Attempt(scene, home, step).go()
         assert scene.differences(home) == {}, f"seed {seed}, killed in {history}"
