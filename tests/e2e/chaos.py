@@ -13,12 +13,13 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import count, cycle
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -34,6 +35,7 @@ WHOLE = "run"
 SMALLEST = ("--days", "40", "--events", "200", "--villages", "5")
 # Each lake is finished and compared in the end, so many kills share one; fewer in whole runs, as each of them begins with the landing.
 KILLS_BY_STEP, KILLS_WHOLE = 42, 6
+AT_A_TIME = 2
 
 
 @dataclass
@@ -91,12 +93,9 @@ class Attempt:
         which: list[str | Path] = ["--input", inbox] if self.step == WHOLE else ["--inbox", inbox, "--run-id", inbox.name]
         killed_at = {"GRIDLAKE_KILL_AT": self.barrier} if self.barrier else {}
         started = time.monotonic()
-        process = forked.start([self.step, *which, "--home", self.home, *NOW], log, {"GRIDLAKE_BARRIERS": str(record), **killed_at})
-        if self.moment is not None:
-            process.join(self.moment)
-            process.kill()
-        process.join()
-        self.exit_code, self.seconds = process.exitcode, time.monotonic() - started
+        arguments = [self.step, *which, "--home", self.home, *NOW]
+        self.exit_code = forked.run(arguments, log, {"GRIDLAKE_BARRIERS": str(record), **killed_at}, killed_after=self.moment)
+        self.seconds = time.monotonic() - started
         self.passed = record.read_text(encoding="utf-8").splitlines() if record.exists() else []
         assert self.exit_code == 0 or self.was_killed, f"{self}: exit code {self.exit_code}\n{log.read_text(encoding='utf-8')[-4000:]}"
         return self
@@ -137,6 +136,9 @@ def scenes(folder: Path) -> list[Scene]:
     return [first, second]
 
 
+Way: TypeAlias = Callable[[Scene, Path, str, random.Random, set[str]], Attempt]
+
+
 def at_barrier(scene: Scene, home: Path, step: str, chance: random.Random, seen: set[str]) -> Attempt:
     """Kill at a random passing, one not `seen` on this lake if any is left: what is done is not done again, so its barriers are not passed again."""
     # The ledger's entry has another name in each whole run.
@@ -156,46 +158,48 @@ def at_moment(scene: Scene, home: Path, step: str, chance: random.Random, seen: 
     return attempt
 
 
-def kill_in_each_step(scene: Scene, home: Path, chance: random.Random, kills: int) -> Iterator[Attempt]:
-    """Kill every step at least once, those that write more more often, and let each end before the next begins."""
-    weights = [len(scene.passings[step]) for step in STEPS]
-    chosen = [*STEPS, *chance.choices(STEPS, weights, k=max(kills - len(STEPS), 0))][:kills]
+def killed_in(scene: Scene, home: Path, kills: Mapping[str, int], chance: random.Random, ways: Sequence[Way] = (at_barrier, at_moment)) -> list[str]:
+    """Kill each step so often, and let it end before the next begins; gives where. What a killed whole run has left to do, the next steps do."""
     seen: set[str] = set()
-    for step in STEPS:
-        for _ in range(chosen.count(step)):
-            yield chance.choice((at_barrier, at_moment))(scene, home, step, chance, seen)
-        Attempt(scene, home, step).go()
+    places = []
+    for step, times in kills.items():
+        places += [str(chance.choice(ways)(scene, home, step, chance, seen)) for _ in range(times)]
+        if step != WHOLE or len(kills) == 1:
+            Attempt(scene, home, step).go()
+    return places
 
 
-def kill_in_the_whole(scene: Scene, home: Path, chance: random.Random, kills: int) -> Iterator[Attempt]:
-    """Kill the whole run and begin it again, until the last one may end."""
-    seen: set[str] = set()
-    for _ in range(kills):
-        yield chance.choice((at_barrier, at_moment))(scene, home, WHOLE, chance, seen)
-    Attempt(scene, home, WHOLE).go()
+def in_each_step(scene: Scene, kills: int, chance: random.Random) -> dict[str, int]:
+    """How often to kill each step: once, and those that write more more often."""
+    more = chance.choices(STEPS, [len(scene.passings[step]) for step in STEPS], k=max(kills - len(STEPS), 0))
+    chosen = [*STEPS, *more][:kills]
+    return {step: chosen.count(step) for step in STEPS}
 
 
-def disturb(found: list[Scene], folder: Path, points: int, seed: int, say: Callable[[str], None]) -> int:
-    """Kill at so many points, on as many lakes as that takes; gives how many tables differ. A lake that differs is left for inspection."""
-    chance = random.Random(seed)
-    killed = differ = 0
-    ways = cycle([(s, way, most) for way, most in ((kill_in_each_step, KILLS_BY_STEP), (kill_in_the_whole, KILLS_WHOLE)) for s in found])
-    for number in count(1):
-        if killed >= points:
-            return differ
-        scene, way, most = next(ways)
+def disturb(found: Sequence[Scene], folder: Path, points: int, seed: int, say: Callable[[str], None]) -> int:
+    """Kill at so many points, on as many lakes as that takes, two at a time; gives how many tables differ. A lake that differs is left as it is."""
+    chance, left = random.Random(seed), points
+    plans: list[tuple[Scene, dict[str, int]]] = []
+    for scene, whole in cycle([(scene, whole) for whole in (False, True) for scene in found]):
+        kills = {WHOLE: min(KILLS_WHOLE, left)} if whole else in_each_step(scene, min(KILLS_BY_STEP, left), chance)
+        plans.append((scene, kills))
+        left -= sum(kills.values())
+        if not left:
+            break
+
+    def differences(number: int) -> int:
+        scene, kills = plans[number]
         home = scene.lake(folder / f"lake{number}")
-        history = []
-        for attempt in way(scene, home, chance, min(most, points - killed)):
-            killed += 1
-            history.append(str(attempt))
-        differences = scene.differences(home)
-        differ += len(differences)
-        say(f"lake {number} ({scene.name}), {killed} points: {len(differences)} tables differ")
-        if differences:
-            say("\n".join([*(f"  killed in {h}" for h in history), *(f"  {name}: {what}" for name, what in differences.items())]))
-        else:
+        places = killed_in(scene, home, kills, random.Random(f"{seed} {number}"))
+        differ = scene.differences(home)
+        told = [f"  killed in {p}" for p in places] + [f"  {name}: {what}" for name, what in differ.items()] if differ else []
+        say("\n".join([f"{home.name} ({scene.name}): {len(places)} points, {len(differ)} tables differ", *told]))
+        if not differ:
             shutil.rmtree(home)
+        return len(differ)
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        return sum(pool.map(differences, range(len(plans))))
 
 
 def _published(home: Path) -> dict[str, Any]:

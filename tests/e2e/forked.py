@@ -5,8 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
-from collections.abc import Mapping
-from multiprocessing.context import ForkServerProcess
+import threading
+from collections.abc import Mapping, Sequence
+from multiprocessing.connection import wait
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -15,11 +16,22 @@ _CONTEXT.set_forkserver_preload(["tests.e2e.imported"])
 sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
 
 
-def start(arguments: list[str | Path], log: Path, env: Mapping[str, str] | None = None) -> ForkServerProcess:
-    """The started command; what it prints is added to `log`."""
-    process = _CONTEXT.Process(target=_become, args=([*map(str, arguments)], log, dict(env or {})), daemon=True)
-    process.start()
-    return process
+# multiprocessing looks after all children whenever it starts or joins one, and two threads that read one exit code lose it.
+_LOCK = threading.Lock()
+
+
+def run(arguments: Sequence[str | Path], log: Path, env: Mapping[str, str], *, killed_after: float | None = None) -> int:
+    """The exit code of the command, or -9 where it was killed, here after so many seconds; what it prints is added to `log`."""
+    process = _CONTEXT.Process(target=_become, args=([*map(str, arguments)], log, dict(env)), daemon=True)
+    with _LOCK:
+        process.start()
+    if not wait([process.sentinel], killed_after):
+        process.kill()
+    wait([process.sentinel])
+    with _LOCK:
+        process.join()
+    assert process.exitcode is not None
+    return process.exitcode
 
 
 def _become(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:

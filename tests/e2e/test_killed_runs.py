@@ -6,12 +6,13 @@ import ast
 import os
 import random
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from gridlake.runs import STEPS
-from tests.e2e.chaos import WHOLE, Attempt, Scene, at_barrier, disturb, scenes
+from tests.e2e.chaos import AT_A_TIME, WHOLE, Scene, at_barrier, disturb, killed_in, scenes
 
 CHECKOUT = Path(__file__).parents[2]
 ROOMS = ("gridlake", "streaming", "spark_jobs", "serving")
@@ -46,19 +47,18 @@ def test_a_merge_with_differing_rows_is_among_what_can_be_killed(undisturbed: li
 
 def test_runs_killed_at_barriers_in_every_step_end_like_an_undisturbed_one(undisturbed: list[Scene], tmp_path: Path) -> None:
     seed = random.randrange(2**32)
-    chance = random.Random(seed)
-    points = 0
-    for number, scene in enumerate(undisturbed):
-        home = scene.lake(tmp_path / f"lake{number}")
-        history, seen = [], set[str]()
-        for step in (WHOLE, *STEPS):
-            history.append(str(at_barrier(scene, home, step, chance, seen)))
-            if step != WHOLE:
-                Attempt(scene, home, step).go()
-        assert scene.differences(home) == {}, f"seed {seed}, killed in {history}"
-        points += len(history)
-    assert points == 20
-    print(f"{points} points, 0 tables differ")
+
+    def killed(scene: Scene) -> tuple[int, dict[str, str]]:
+        home = scene.lake(tmp_path / scene.inbox.name)
+        places = killed_in(scene, home, dict.fromkeys((WHOLE, *STEPS), 1), random.Random(f"{seed} {scene.name}"), ways=[at_barrier])
+        print("\n".join(places))
+        return len(places), scene.differences(home)
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        points, differences = zip(*pool.map(killed, undisturbed), strict=True)
+    print(f"{sum(points)} points, {sum(map(len, differences))} tables differ")
+    assert sum(points) == 20
+    assert differences == ({}, {}), f"seed {seed}"
 
 
 @pytest.mark.deep
