@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from streaming.simulator.parcels import Feed, arranged
 from streaming.simulator.texts import Grammar, Texts, kept
 from streaming.simulator.visit_texts import phrases
 
+Axis: TypeAlias = NDArray[np.float64]
 SOURCE = "province_platform"
 BURST, STEADY = "burst_before_deadline", "steady"
 # assumed: real tasks list millions of objects; like the events these are a sample that --events scales.
@@ -171,13 +173,23 @@ def households(random: np.random.Generator, ground: Ground, grid: NDArray[np.int
     return found
 
 
-def positions(random: np.random.Generator, ground: Ground, grid: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def positions(random: np.random.Generator, ground: Ground, grid: NDArray[np.int64]) -> tuple[Axis, Axis]:
     """A point (longitude, latitude; GCJ-02) inside each grid's cell."""
     cell = ground.territory.grids.iloc[grid]
     axes = []
     for low, high in (("west", "east"), ("south", "north")):
         axes.append(np.round(cell[low].to_numpy() + (cell[high] - cell[low]).to_numpy() * random.uniform(0.05, 0.95, len(grid)), 6))
     return axes[0], axes[1]
+
+
+def at_home(random: np.random.Generator, ground: Ground, grid: NDArray[np.int64], place: pd.DataFrame) -> tuple[Axis, Axis]:
+    """The places' points, or one of the grid's cell for what is registered elsewhere still: nobody calls on him there."""
+    cell = ground.territory.grids.iloc[grid]
+    longitude, latitude = place.longitude.to_numpy(dtype=float), place.latitude.to_numpy(dtype=float)
+    inside = (longitude >= cell.west.to_numpy()) & (longitude <= cell.east.to_numpy())
+    inside &= (latitude >= cell.south.to_numpy()) & (latitude <= cell.north.to_numpy())
+    x, y = positions(random, ground, grid)
+    return np.where(inside, longitude, x), np.where(inside, latitude, y)
 
 
 def one_after_the_other(who: pd.Series, start: NDArray[np.int64], lasting: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -312,7 +324,7 @@ def _whom(random: np.random.Generator, ground: Ground, task: object, count: int,
         chosen = listed.iloc[np.sort(random.choice(which, size=min(count, len(which)), replace=False))]
         found = pd.DataFrame({"grid": chosen.grid.to_numpy(), "subject_id": chosen[key].to_numpy(object)})
         place = chosen if "longitude" in chosen else ground.residents.addresses.iloc[chosen.address]
-        found["longitude"], found["latitude"] = place.longitude.to_numpy(), place.latitude.to_numpy()
+        found["longitude"], found["latitude"] = at_home(random, ground, found.grid.to_numpy(), place)
         serving = ground.members.reporting_weight.to_numpy() > 0
         own = chosen.member.to_numpy() if "member" in chosen else np.full(len(chosen), -1)
         member = np.where((own >= 0) & serving[own], own, duty[found.grid])

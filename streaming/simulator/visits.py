@@ -17,7 +17,7 @@ from streaming.simulator.dirt import Dirt
 from streaming.simulator.feeds import Ground
 from streaming.simulator.parcels import Feed, arranged
 from streaming.simulator.plan import day_weights
-from streaming.simulator.tasks import BURST, VISITED, Work, duty_members, households, one_after_the_other, plan_types, positions
+from streaming.simulator.tasks import BURST, VISITED, Work, at_home, duty_members, households, one_after_the_other, plan_types, positions
 from streaming.simulator.texts import Grammar, Rows, Texts
 from streaming.simulator.truth import Truth
 from streaming.simulator.visit_texts import phrases
@@ -86,7 +86,7 @@ def feed(random: np.random.Generator, ground: Ground, vocabularies: Vocabularies
     )
     gone = rows[plain & (fate > 1 - _DELETED_SHARE) & (rows.changed_at + later < end).to_numpy()]
     gone = gone.assign(source_version=2, changed_at=gone.changed_at + later[gone.index], _op="delete")
-    sent = pd.concat([rows, amended], ignore_index=True)
+    sent = pd.concat([rows, amended], ignore_index=True) if len(amended) else rows
     lines = deliveries.lined(deliveries.placed(sent, sent.sender_code, "visit", "jsonl"), _COLUMNS)
     lines = dirt.delayed(random, lines, pd.Series(random.random(len(lines)) < 0.5), max(2, round(len(lines) * _LATE_SHARE)))
     good = lines[lines["_kind"].isna()]
@@ -227,7 +227,7 @@ def _subjects(random: np.random.Generator, ground: Ground, grid: NDArray[np.int6
             there &= ~(chosen[end].to_numpy() <= at + np.timedelta64(1, "D"))
         place = chosen if "longitude" in chosen else residents.addresses.iloc[chosen.address]
         subject[rows[there]] = chosen[key].to_numpy(object)[there]
-        longitude[rows[there]], latitude[rows[there]] = place.longitude.to_numpy()[there], place.latitude.to_numpy()[there]
+        longitude[rows[there]], latitude[rows[there]] = at_home(random, ground, grid[rows[there]], place[there])
         kind[rows[~there]] = "household"
     patrol = np.flatnonzero(kind == "grid_patrol")
     subject[patrol] = grids.grid_id.to_numpy(object)[grid[patrol]]
@@ -264,7 +264,8 @@ def _to_who_is_gone(random: np.random.Generator, ground: Ground, duty: NDArray[n
     started = day.astype("datetime64[s]").astype(np.int64) + random.integers(9 * 3600, 18 * 3600, len(rows))
     grid = of.grid.to_numpy()
     frame = _frame(duty[grid], grid, started, random.integers(300, 1200, len(rows)), subject_type="key_person", kind=DEAD_OR_MOVED)
-    frame = frame.assign(subject_id=of.key_person_id.to_numpy(object), longitude=of.longitude.to_numpy(), latitude=of.latitude.to_numpy())
+    longitude, latitude = at_home(random, ground, grid, of)
+    frame = frame.assign(subject_id=of.key_person_id.to_numpy(object), longitude=longitude, latitude=latitude)
     return _reported(random, frame)
 
 
