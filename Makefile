@@ -6,7 +6,7 @@ UV := .uv/bin/uv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help env run serve test test-deep lint bench bench-landing bench-run chaos dictionary lock clean
+.PHONY: help env run serve spark spark-cluster spark-stop test test-deep lint bench bench-landing bench-run chaos dictionary lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -31,6 +31,15 @@ run: $(STAMP) ## fresh machine → .venv → simulated province → landed, buil
 
 serve: $(STAMP) ## API and pages on the last snapshot
 	$(BIN)/gridlake serve
+
+spark: $(STAMP) ## Apache Spark with Delta at sc://127.0.0.1:15002, returns when it answers (needs Java 17, Maven)
+	$(BIN)/python infra/spark/server.py start
+
+spark-cluster: $(STAMP) ## the same on a standalone cluster of two workers
+	$(BIN)/python infra/spark/server.py start --cluster
+
+spark-stop: $(STAMP) ## stop either
+	$(BIN)/python infra/spark/server.py stop
 
 test: $(STAMP) lint ## everything that CI runs
 	$(BIN)/python -m pytest -m "not deep"

@@ -35,8 +35,8 @@ _AS_EMBEDDED = {"spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS"}
 _MARK = "gridlake"
 # Scratch tables of dbt (macro scratch_table): made anew for each model, never read again.
 _SCRATCH = "changes"
-# A server works on so many statements at a time, most of which wait for files.
-_AT_A_TIME = 4
+# A Spark server is given so many statements at a time.
+AT_A_TIME = 4
 
 
 class EngineError(Exception):
@@ -120,7 +120,7 @@ class Engine:
                 self.spark.sql(f"DROP VIEW IF EXISTS {name}")
                 self.spark.sql(f"CREATE VIEW {name} AS SELECT * FROM {_shown_as(name)} VERSION AS OF {cut[name]}")
 
-        with ThreadPoolExecutor(_AT_A_TIME if self._remote else 1) as pool:
+        with ThreadPoolExecutor(AT_A_TIME if self._remote else 1) as pool:
             list(pool.map(show, names))
         for name, sql in views.items():
             self.spark.sql(f"CREATE OR REPLACE VIEW {name} AS {sql}")

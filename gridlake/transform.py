@@ -23,6 +23,7 @@ from gridlake import reference
 from gridlake.barriers import barrier
 from gridlake.contracts import staging
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
+from gridlake.engine import AT_A_TIME, EMBEDDED
 from gridlake.runs import Run, RunError
 from gridlake.tables import fsync, write_file
 
@@ -196,6 +197,8 @@ class _Dbt:
         # `check` reads the manifest; a parse writes it, and nobody reads the rest.
         arguments += [] if command == "parse" else ["--no-write-json"]
         arguments += [command, "--project-dir", str(self._folder), "--profiles-dir", str(self._folder), "--target-path", str(self._folder / "target")]
+        # A Spark server spends more time on planning, which takes one core, than on rows.
+        arguments += ["--threads", str(AT_A_TIME)] if command != "parse" and self._run.settings.engine != EMBEDDED else []
         manifest = None if command == "parse" else self._manifest
         outcome = dbtRunner(manifest=manifest, callbacks=[on_event] if on_event else []).invoke([*arguments, *options])
         if outcome.exception is not None:

@@ -1,0 +1,52 @@
+"""Apache Spark for the tests that need it: one server a session, where this machine has Java."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SERVER = Path(__file__).parents[1] / "infra" / "spark" / "server.py"
+
+
+def needs_java() -> None:
+    """Skip where there is no Java, but not in CI, which has to install it. With Java, a server that does not start is a failure."""
+    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    if missing and os.environ.get("CI"):
+        pytest.fail(f"{', '.join(missing)}: not there, and CI must not pass without Apache Spark; do: apt-get install openjdk-17-jre-headless maven")
+    if missing:
+        pytest.skip(f"{', '.join(missing)}: not there, so nothing is run on Apache Spark; do: apt-get install openjdk-17-jre-headless maven")
+
+
+def server(*arguments: str | Path) -> str:
+    """What infra/spark/server.py prints; fails with its error."""
+    done = subprocess.run([sys.executable, str(SERVER), *map(str, arguments)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def spark_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """sc://… of an Apache Spark with Delta that lives as long as the session, with settings for small tables."""
+    needs_java()
+    folder = tmp_path_factory.mktemp("spark")
+    try:
+        yield server("--folder", folder, "start", "--port", "0")
+    finally:
+        server("--folder", folder, "stop")
+
+
+@pytest.fixture(scope="module")
+def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The same on a Master and two Workers."""
+    needs_java()
+    folder = tmp_path_factory.mktemp("cluster")
+    try:
+        yield server("--folder", folder, "start", "--port", "0", "--cluster")
+    finally:
+        server("--folder", folder, "stop")
