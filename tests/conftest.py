@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+# For a million rows those settings are wrong that make small tables fast.
+SETTINGS = ["--best"] if os.environ.get("GRIDLAKE_TEST_SIZE") == "full" else []
 SERVER = Path(__file__).parents[1] / "infra" / "spark" / "server.py"
 
 
@@ -32,11 +34,11 @@ def server(*arguments: str | Path) -> str:
 
 @pytest.fixture(scope="session")
 def spark_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """sc://… of an Apache Spark with Delta that lives as long as the session, with settings for small tables."""
+    """sc://… of an Apache Spark with Delta that lives as long as the session."""
     needs_java()
     folder = tmp_path_factory.mktemp("spark")
     try:
-        yield server("--folder", folder, "start", "--port", "0")
+        yield server("--folder", folder, "start", "--port", "0", *SETTINGS)
     finally:
         server("--folder", folder, "stop")
 
@@ -47,6 +49,6 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     needs_java()
     folder = tmp_path_factory.mktemp("cluster")
     try:
-        yield server("--folder", folder, "start", "--port", "0", "--cluster")
+        yield server("--folder", folder, "start", "--port", "0", "--cluster", *SETTINGS)
     finally:
         server("--folder", folder, "stop")

@@ -54,12 +54,13 @@ def deliveries(inbox: Path, folder: Path) -> list[Path]:
     return days
 
 
-def build(home: Path, inboxes: list[Path], engine: str, keys_of: Path | None = None) -> list[dict[str, float]]:
+def build(home: Path, inboxes: list[Path], engine: str, keys_of: Path | None = None, contracts: Path | None = None) -> list[dict[str, float]]:
     """The lake after all deliveries; sealed values of two lakes are alike only under the same keys."""
     home.parent.mkdir(parents=True, exist_ok=True)
     if keys_of is not None:
         shutil.copy(keys_of.with_name("lake.keys.json"), home.with_name("lake.keys.json"))
     surroundings = {k: v for k, v in os.environ.items() if not k.startswith("GRIDLAKE_")} | {"GRIDLAKE_ENGINE": engine}
+    surroundings |= {"GRIDLAKE_CONTRACTS": str(contracts)} if contracts else {}
     done = subprocess.run(
         [sys.executable, "-m", "tests.engine.deliveries", str(home), AS_OF, *map(str, inboxes)],
         cwd=CHECKOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from itertools import pairwise
@@ -90,6 +91,25 @@ def test_no_rule_or_map_of_a_contract_steps_into_a_trap(path: Path) -> None:
     written = {rule.name: rule.predicate for rule in contract.rules}
     written |= {name: str(entry["sql"]) for name, entry in contract.mapping.items() if "sql" in entry}
     assert {name: found for name, sql in written.items() if (found := traps_in(sql))} == {}
+
+
+def bound_parameters_in(source: str) -> list[int]:
+    """Lines on which a query is given parameters to bind, which Apache Spark with Delta's parser does not do."""
+    calls = (
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "sql"
+    )
+    return [call.lineno for call in calls if len(call.args) > 1 or call.keywords]
+
+
+@pytest.mark.parametrize("path", sorted(p for room in ("gridlake", "spark_jobs") for p in (CHECKOUT / room).rglob("*.py")), ids=name_of)
+def test_no_query_leaves_its_parameters_to_the_engine(path: Path) -> None:
+    assert bound_parameters_in(path.read_text(encoding="utf-8")) == []
+
+
+def test_a_query_with_parameters_is_recognised() -> None:
+    assert bound_parameters_in("spark.sql('select 1')\nspark.sql('select :a', args={'a': 1})\nself.spark.sql('select ?', [1])") == [2, 3]
 
 
 @pytest.mark.parametrize("trap", CAUGHT)
