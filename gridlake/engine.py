@@ -155,16 +155,22 @@ class Engine:
         if databases:
             said = {row[0]: row[1] for row in self.spark.sql(f"DESCRIBE DATABASE {_MARK}").collect()}
             if said.get("Comment") == str(self._tables.root):
+                # Temporary views are shown in every database.
                 own = [d for d in databases if d not in {*_MOVING, _SCRATCH}]
-                shown = {f"{database}.{row[1]}" for database in own for row in self.spark.sql(f"SHOW TABLES IN {database}").collect()}
+                shown = {f"{d}.{row[1]}" for d in own for row in self.spark.sql(f"SHOW TABLES IN {d}").collect() if not row[2]}
                 for name in shown - {_shown_as(name) for name in names}:
-                    self.spark.sql(f"DROP TABLE IF EXISTS {name}")
+                    self._forget(name)
                 return frozenset(shown & set(names))
         # The tables are external: their files stay. The mark goes last, so that a killed run leaves a catalog that the next one knows for its own.
         for database in sorted(databases, key=_MARK.__eq__):
             self.spark.sql(f"DROP DATABASE {database} CASCADE")
         self.spark.sql(f"CREATE DATABASE {_MARK} COMMENT '{self._tables.root}'")
         return frozenset()
+
+    def _forget(self, name: str) -> None:
+        database, _, table = name.partition(".")
+        views = {row[1] for row in self.spark.sql(f"SHOW VIEWS IN {database}").collect()}
+        self.spark.sql(f"DROP {'VIEW' if table in views else 'TABLE'} IF EXISTS {name}")
 
     def _create(self, catalog_name: str, name: str) -> None:
         self.spark.sql(f"CREATE TABLE IF NOT EXISTS {catalog_name} USING delta LOCATION '{self._tables.path(name)}'")

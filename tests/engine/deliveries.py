@@ -40,5 +40,5 @@ def _no_tests(*_: Any) -> list[Any]:
 
 
 if __name__ == "__main__":
-    transform._Dbt.test = _no_tests  # type: ignore[method-assign]
+    transform._Dbt.test = _no_tests  # type: ignore[assignment,method-assign]
     print(json.dumps(land_and_build(Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), [Path(p) for p in sys.argv[3:]])))

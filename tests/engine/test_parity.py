@@ -42,10 +42,11 @@ def deliveries(inbox: Path, folder: Path) -> list[Path]:
     for number, place in enumerate(places):
         files = sorted(place.iterdir())
         late = min(len(files) - 1, DAYS)
+        base = len(files) - late
         first = number % DAYS + 1 if late == 1 else DAYS - late + 1
         for position, file in enumerate(files):
-            day = max(0, position - (len(files) - late) + first) if position >= len(files) - late else 0
-            target = days[day] / place.relative_to(inbox) / file.name
+            day = days[first + position - base] if position >= base else days[0]
+            target = day / place.relative_to(inbox) / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(file)
     for day in days:
