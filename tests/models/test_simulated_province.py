@@ -17,6 +17,7 @@ from gridlake.settings import Settings
 from spark_jobs import slices
 from spark_jobs.detect import detect
 from streaming.simulator.frames import happened, stage
+from streaming.simulator.reviews import finding_ids
 from tests.models.lake import EVENT, FEED, STEP, STG_GRID, write_frames
 
 DAYS, EVENTS, VILLAGES = 60, 6000, 60
@@ -100,3 +101,9 @@ def test_nine_of_ten_injected_events_of_each_kind_are_found(found: dict[str, Any
 def test_shares_found_are_shares_of_what_was_injected(found: dict[str, Any]) -> None:
     kinds = found["by_kind"].values()
     assert found["recall"] == pytest.approx(sum(k["found_count"] for k in kinds) / sum(k["truth_count"] for k in kinds), abs=1e-6)
+
+
+def test_cities_answer_findings_by_the_ids_that_the_model_gave_them(found: dict[str, Any], run: Run) -> None:
+    findings = run.tables.read("finding.finding").to_pandas()
+    assert len(findings) == found["count"] > 300
+    assert finding_ids(findings.subject_id.to_numpy(object)).tolist() == findings.finding_id.tolist()
