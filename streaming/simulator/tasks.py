@@ -35,6 +35,9 @@ _EVERY_VERSION_SHARE = 0.1
 _EACH_KIND_SHARE, _REPEATED_SHARE = 0.0003, 0.002
 _RAISED_WITHIN = np.timedelta64(3, "D")
 _DAY = 86400
+KM_PER_DEGREE = 111.32
+# assumed: on foot, by electric bicycle or by car, with lights and stairs.
+_KM_PER_HOUR = 20.0
 _HOURS = np.array(profiles.HOURS) * np.isin(np.arange(24), range(8, 21))
 
 
@@ -182,6 +185,24 @@ def positions(random: np.random.Generator, ground: Ground, grid: NDArray[np.int6
     return axes[0], axes[1]
 
 
+def close_together(random: np.random.Generator, ground: Ground, grid: NDArray[np.int64]) -> tuple[Axis, Axis]:
+    """Points around the middle of each grid's cell, a few streets apart however large the cell is."""
+    cell = ground.territory.grids.iloc[grid]
+    axes = []
+    for low, high in (("west", "east"), ("south", "north")):
+        least, most = cell[low].to_numpy(), cell[high].to_numpy()
+        axes.append(np.round(np.clip((least + most) / 2 + random.normal(0, 0.0012, len(grid)), least, most), 6))
+    return axes[0], axes[1]
+
+
+def on_the_way(who: NDArray[np.int64], longitude: Axis, latitude: Axis) -> NDArray[np.int64]:
+    """Seconds from each place to the next one of the same person, in a straight line; rows lie in the order of the visits."""
+    east = np.diff(longitude, append=longitude[-1:]) * np.cos(np.radians(latitude))
+    distance = KM_PER_DEGREE * np.hypot(east, np.diff(latitude, append=latitude[-1:]))
+    same = np.append(who[1:] == who[:-1], False)
+    return np.where(same, distance / _KM_PER_HOUR * 3600, 0).astype(np.int64)
+
+
 def at_home(random: np.random.Generator, ground: Ground, grid: NDArray[np.int64], place: pd.DataFrame) -> tuple[Axis, Axis]:
     """The places' points, or one of the grid's cell for what is registered elsewhere still: nobody calls on him there."""
     cell = ground.territory.grids.iloc[grid]
@@ -275,7 +296,9 @@ def _objects(random: np.random.Generator, ground: Ground, tasks: pd.DataFrame) -
     objects = objects.sort_values(["member", "order", "subject_id"], kind="stable", ignore_index=True)
     ordinary = ((objects.lot != BURST) & (objects.member >= 0)).to_numpy()
     began = objects.order.to_numpy().copy()
-    began[ordinary] = one_after_the_other(objects.member[ordinary], began[ordinary], objects.stay.to_numpy()[ordinary] + 300)
+    own = objects[ordinary]
+    way = on_the_way(own.member.to_numpy(), own.longitude.to_numpy(dtype=float), own.latitude.to_numpy(dtype=float))
+    began[ordinary] = one_after_the_other(own.member, began[ordinary], own.stay.to_numpy() + np.maximum(way, 300))
     reported = began + objects.stay.to_numpy() + random.integers(20, 280, len(objects))
     limit = tasks.last_at.to_numpy().astype("datetime64[s]")[objects.task]
     cancelled = tasks.cancelled_at.to_numpy().astype("datetime64[s]")[objects.task]
@@ -355,7 +378,7 @@ def _lots(
         where = np.full(size, grid)
         subjects = pd.unique(pd.Series(households(random, ground, where)))
         where = where[: len(subjects)]
-        longitude, latitude = positions(random, ground, where)
+        longitude, latitude = close_together(random, ground, where)
         parts.append(
             pd.DataFrame(
                 {

@@ -17,7 +17,20 @@ from streaming.simulator.dirt import Dirt
 from streaming.simulator.feeds import Ground
 from streaming.simulator.parcels import Feed, arranged
 from streaming.simulator.plan import day_weights
-from streaming.simulator.tasks import BURST, VISITED, Work, at_home, duty_members, households, one_after_the_other, plan_types, positions
+from streaming.simulator.tasks import (
+    BURST,
+    KM_PER_DEGREE,
+    VISITED,
+    Work,
+    at_home,
+    close_together,
+    duty_members,
+    households,
+    on_the_way,
+    one_after_the_other,
+    plan_types,
+    positions,
+)
 from streaming.simulator.texts import Grammar, Rows, Texts
 from streaming.simulator.truth import Truth
 from streaming.simulator.visit_texts import phrases
@@ -45,7 +58,6 @@ _GONE_SHARE, _GONE_VISITS = 0.003, (5, 10)
 _EACH_KIND_SHARE, _REPEATED_SHARE, _LATE_SHARE = 0.0003, 0.002, 0.002
 _DAY = 86400
 _PARTS_OF_DAY = ((0, 9, "清早"), (9, 12, "上午"), (12, 14, "中午"), (14, 18, "下午"), (18, 24, "晚上"))
-_KM_PER_DEGREE = 111.32
 
 _COLUMNS = (
     "visit_id", "member_id", "subject_type", "subject_id", "region_code", "grid_id", "started_at", "ended_at", "reported_at", "longitude", "latitude",
@@ -183,6 +195,7 @@ def _rounds(random: np.random.Generator, ground: Ground, vocabularies: Vocabular
     begin = midnight + (7.5 * 3600 + random.beta(1.2, 1.6, len(rows)) * 10 * 3600).astype(np.int64)
     order = np.lexsort((begin, of_day.to_numpy()))
     way = random.integers(240, 900, len(rows))
+    way[order] = np.maximum(way[order], on_the_way(*(values.to_numpy()[order] for values in (of_day, subjects.longitude, subjects.latitude))))
     started = np.empty(len(rows), np.int64)
     started[order] = one_after_the_other(of_day.iloc[order], begin[order], (stay + way)[order])
     frame = _frame(duty[grid], grid, started, stay)
@@ -244,7 +257,7 @@ def _crowded_days(random: np.random.Generator, ground: Ground, duty: NDArray[np.
     number = np.arange(len(grid)) - np.repeat(np.cumsum(size) - size, size)
     # From half past seven on, spread evenly over thirteen hours.
     started = midnight + 27_000 + (number * (13 * 3600 / np.repeat(size, size))).astype(np.int64) + random.integers(0, 60, len(grid))
-    longitude, latitude = positions(random, ground, grid)
+    longitude, latitude = close_together(random, ground, grid)
     subject = households(random, ground, grid)
     others = {"subject_type": "household", "subject_id": subject, "longitude": longitude, "latitude": latitude, "kind": IMPOSSIBLE_COUNT}
     return _reported(random, _frame(duty[grid], grid, started, random.integers(60, 240, len(grid)), **others))
@@ -318,7 +331,7 @@ def _leap(random: np.random.Generator, ground: Ground, visits: pd.DataFrame) -> 
     own = visits.grid.to_numpy()[rows]
     candidates = random.integers(len(grids), size=(len(rows), 64))
     shrink = np.cos(np.radians(30.3))
-    distance = _KM_PER_DEGREE * np.hypot((x[candidates] - x[own][:, None]) * shrink, y[candidates] - y[own][:, None])
+    distance = KM_PER_DEGREE * np.hypot((x[candidates] - x[own][:, None]) * shrink, y[candidates] - y[own][:, None])
     far = (distance > _FARTHER_THAN_KM) & (sender[candidates] == sender[own][:, None])
     found = far.any(axis=1)
     to = candidates[np.arange(len(rows)), far.argmax(axis=1)]
