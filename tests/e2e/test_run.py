@@ -7,8 +7,10 @@ import zipfile
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
 from fastapi.testclient import TestClient
 
@@ -56,6 +58,48 @@ def test_findings_meet_the_injected_truth(lake: Lake) -> None:
     assert found["count"] > 0
     assert found["precision"] >= 0.9
     assert found["recall"] >= 0.9
+
+
+def asked(lake: Lake, query: str, *tables: str) -> list[tuple[Any, ...]]:
+    """Rows of a query over tables of the lake, each under its bare name, and over `truth`, which says whose each record of a person is."""
+    with duckdb.connect() as connection:
+        connection.register("truth", pq.read_table(lake.inbox / "_truth" / "person_truth.parquet"))
+        for name in tables:
+            connection.register(name.partition(".")[2], lake.tables.read(name))
+        return connection.execute(query).fetchall()
+
+
+@pytest.mark.parametrize("name", ["person", "house", "enterprise", "address"])
+def test_departments_name_the_grids_that_the_cities_send(lake: Lake, name: str) -> None:
+    query = f"""select count(*), count(r.grid_code), count(g.grid_id)
+        from {name} as r left join grid as g using (grid_id, grid_code, region_code)"""
+    ((rows, coded, found),) = asked(lake, query, f"theme.{name}", "theme.grid")
+    assert coded == found > 0
+    assert coded < rows, "some wait for somebody to say in which grid they lie"
+
+
+def test_micro_grids_lie_below_their_grids_and_the_marts_still_end_there(lake: Lake) -> None:
+    coded = "select count(*), count_if(micro_grid_code like grid_code || '____') from micro_grid left join grid using (grid_id)"
+    ((micro_grids, below),) = asked(lake, coded, "theme.micro_grid", "theme.grid")
+    assert micro_grids == below > lake.tables.row_count("theme.grid")
+    above = "select distinct count(*), count(distinct ancestor_level) from region_closure where region_level = 7 group by region_code"
+    assert asked(lake, above, "theme.region_closure") == [(7, 7)]
+    assert asked(lake, "select max(region_level) from region_closure", "mart.region_closure") == [(6,)]
+    counted = asked(lake, "select grid_count from team_staffing where region_level = 1", "mart.team_staffing")
+    assert counted == [(lake.tables.row_count("theme.grid"),)]
+
+
+def test_one_id_number_at_two_senders_is_one_person(lake: Lake) -> None:
+    met = asked(
+        lake,
+        """select p.person = k.person from person join key_person using (id_number_token)
+        join truth as p on p.feed = 'person' and p.sender_code = person.sender_code and p.local_id = person.local_id
+        join truth as k on k.feed = 'key_person' and k.sender_code = key_person.sender_code and k.local_id = key_person.local_id""",
+        "theme.person",
+        "theme.key_person",
+    )
+    assert len(met) >= 5
+    assert all(same for (same,) in met)
 
 
 def test_reasons_of_a_finding_add_up_to_its_score(lake: Lake) -> None:

@@ -1,4 +1,4 @@
-"""The simulated residents and what senders write of them: possible people, a truth that is true, codes with their check digits, places in their grids."""
+"""The simulated residents and what senders write of them: possible people, a truth that is true, codes with check digits, places in grids."""
 
 from __future__ import annotations
 
