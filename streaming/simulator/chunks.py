@@ -213,7 +213,7 @@ def file_jobs(random: np.random.Generator, inbox: Path, made: Sequence[Made]) ->
 
 
 def event_frame(scene: Scene, plan: Plan, made: Sequence[Made]) -> pd.DataFrame:
-    """All events as `Ground.events` has them, and `original` (the event_id that a near duplicate repeats)."""
+    """All events as `Ground.events` has them, `original` (the event_id that a near duplicate repeats), `said_class_code` and `said_level_code`."""
     events, ends = plan.events, pd.concat([chunk.ends for chunk in made], ignore_index=True)
     sender = pd.Categorical(scene.territory.grids.sender_code)
     code = sender.codes[events.grid]
@@ -246,6 +246,8 @@ def event_frame(scene: Scene, plan: Plan, made: Sequence[Made]) -> pd.DataFrame:
             "closed_at": np.where(closed < 0, np.datetime64("NaT"), start + closed.astype("timedelta64[s]")),
             "state_code": category(ends.state.to_numpy(), list(STATES)),
             "kind": category(events.kind.to_numpy(), list(KINDS)),
+            "said_class_code": category(events.said_class.to_numpy(), list(classes.code)),
+            "said_level_code": category(events.said_level.to_numpy(), list(LEVELS)),
             "is_deleted": ends.is_deleted.to_numpy()[order],
             "original": pd.Series(ids.take(original).take(pa.array(order)), dtype=string),
         }
@@ -304,6 +306,11 @@ class Workshop:
     def do(self, work: Callable[[_Job], _Done], jobs: Iterable[_Job]) -> Iterator[_Done]:
         """What comes of each job, in the order of the jobs."""
         return self._pool.map(work, jobs) if self._pool else map(work, jobs)
+
+    def dismiss(self) -> None:
+        """Let the processes go, and their memory; the folder stays."""
+        if self._pool:
+            self._pool.shutdown()
 
 
 @contextmanager

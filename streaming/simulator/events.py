@@ -15,7 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from streaming.simulator import people, profiles
-from streaming.simulator.plan import CHANNELS, DAY, INSTANT_CLOSE, KINDS, NIL_REPORT, Scene
+from streaming.simulator.plan import BURST, CHANNELS, DAY, INSTANT_CLOSE, KINDS, LEVELS, NIL_REPORT, OUT_OF_GRID, TELEPORT, Scene
 from streaming.simulator.texts import kept
 from streaming.simulator.typesetting import Letters, Page, Phrasing, Pieces, Rows, beside, write
 
@@ -33,6 +33,8 @@ _NAMED_SHARE, _REACHABLE_SHARE = 0.85, 0.75
 _GIVEN = ("village", "road", "side_road", "office", "part_of_day", "what", "detail", "ending", "done", "opening")
 # Days before the first that a report may have occurred on, and after the last that a limit may end on.
 _DAYS_BEFORE, _DAYS_AFTER = 5, 400
+# 18 to 30 km, and 0.7 to 2.4 km.
+_TELEPORT_DEGREES, _DESK_DEGREES = (0.165, 0.27), (0.008, 0.025)
 
 
 @cache
@@ -55,6 +57,7 @@ class Vocabulary:
             {code: grammar.read(phrases_of[part]) for code, phrases_of in words["happenings"].items()} for part in ("what", "detail")
         )
         self.ending = {code: grammar.read(productions) for code, productions in words["endings"].items()}
+        self.severity = {LEVELS.index(level): grammar.read(productions) for level, productions in words["severity"].items()}
         self.done = {code: grammar.read(words["closings"][f"done:{code}"]) for code in words["endings"]}
         for symbol in ("no_harm", "opening_grid", "opening_citizen", "opening_other", "sentence", "nil", "closing", "nil_closing"):
             grammar.rule(symbol)
@@ -157,6 +160,8 @@ def happen(
     contact[marked] = 0
     contact[marked, 0] = page.add(pa.array([people.in_words(p) for p in planted], pa.string()))
     text = page.set(len(firsts), description, contact)
+    copied = firsts.kind.isin([KINDS.index(OUT_OF_GRID), KINDS.index(BURST)]).to_numpy()
+    text = text.take(pa.array(np.where(copied, firsts.origin, np.arange(len(firsts)))))
     written = page.add(text)
     noted = page.add(page.set(len(firsts), note))
     noted[(note == 0).all(axis=1)] = 0
@@ -200,13 +205,35 @@ def _say_who(
 def _say_where(random: np.random.Generator, scene: Scene, firsts: pd.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """A point inside the grid's cell, away from its edges; some reports have none."""
     place = scene.territory.grids
-    unknown = random.random(len(firsts)) < profiles.NO_POSITION_SHARE
+    origin = firsts.origin.to_numpy()
+    unknown = (random.random(len(firsts)) < profiles.NO_POSITION_SHARE) & (origin < 0)
+    unknown[origin[origin >= 0]] = False
     found = []
     for low, high in (("west", "east"), ("south", "north")):
         lowest, highest = (place[side].to_numpy()[firsts.grid] for side in (low, high))
         value = lowest + (highest - lowest) * random.uniform(0.05, 0.95, len(firsts))
-        found.append(np.where(unknown, -1, np.round(value * 1e6)).astype(np.int64))
-    return found[0], found[1]
+        found.append(value)
+    _displace(random, scene, firsts, found)
+    longitude, latitude = (np.where(unknown, -1, np.round(value * 1e6)).astype(np.int64) for value in found)
+    return longitude, latitude
+
+
+def _displace(random: np.random.Generator, scene: Scene, firsts: pd.DataFrame, position: list[NDArray[np.float64]]) -> None:
+    """Teleports lie a score of kilometres from the report before them; what comes from the desk lies outside the grid, always at one spot."""
+    place, origin, count = scene.territory.grids, firsts.origin.to_numpy(), len(firsts)
+    # Towards the middle of the cities, so that no position leaves the province.
+    middle = [(place[low].mean() + place[high].mean()) / 2 for low, high in (("west", "east"), ("south", "north"))]
+    towards = [np.where(middle[axis] >= position[axis], 1.0, -1.0) for axis in (0, 1)]
+    far = np.flatnonzero(firsts.kind == KINDS.index(TELEPORT))
+    degrees, slant = random.uniform(*_TELEPORT_DEGREES, count), random.uniform(0.2, 0.8, count)
+    east, north = degrees * np.sqrt(slant) / np.cos(np.radians(position[1])), degrees * np.sqrt(1 - slant)
+    for axis, move in enumerate((east, north)):
+        position[axis][far] = (position[axis] + towards[axis] * move)[origin[far]]
+    desk = np.flatnonzero(firsts.kind.isin([KINDS.index(OUT_OF_GRID), KINDS.index(BURST)]))
+    off, jitter = random.uniform(*_DESK_DEGREES, count), random.normal(0, 0.00002, count)
+    edge = np.where(towards[0] > 0, place.east.to_numpy()[firsts.grid], place.west.to_numpy()[firsts.grid])
+    position[0][desk] = (edge + towards[0] * off)[origin[desk]] + jitter[desk]
+    position[1][desk] = position[1][origin[desk]] + jitter[desk]
 
 
 def _address(random: np.random.Generator, scene: Scene, vocabulary: Vocabulary, firsts: pd.DataFrame) -> tuple[Pieces, Pieces, Pieces]:
@@ -241,13 +268,13 @@ def _say_what(
         "village": (vocabulary.village + grid).astype(np.int32)[:, None],
         "road": road,
         "side_road": side_road,
-        "office": vocabulary.offices[firsts.class_number][:, None],
+        "office": vocabulary.offices[firsts.said_class][:, None],
         "part_of_day": vocabulary.parts_of_day[firsts.reported // 3600 % 24][:, None],
     }
     code = scene.classes.code.to_numpy()
-    by_class = _rows_by(firsts.class_number.to_numpy(), len(code))
+    by_class = _rows_by(firsts.said_class.to_numpy(), len(code))
     first_level = pd.Categorical(scene.classes.code.str[:2])
-    by_first_level = _rows_by(first_level.codes[firsts.class_number], len(first_level.categories))
+    by_first_level = _rows_by(first_level.codes[firsts.said_class], len(first_level.categories))
 
     def by(rows_of: Sequence[Rows], choices: Sequence[Any]) -> Pieces:
         return _gathered(count, rows_of, lambda number, rows: write(random, choices[number], given, rows))
@@ -257,7 +284,12 @@ def _say_what(
     harmless = np.flatnonzero(random.random(count) < _NO_HARM_SHARE)
     no_harm = np.zeros((count, 1), np.int32)
     no_harm[harmless] = write(random, grammar.rule("no_harm"), given, harmless)
-    given["what"] = beside(count, given["what"], no_harm)
+    severity = np.zeros((count, 4), np.int32)
+    for level, choice in vocabulary.severity.items():
+        rows = np.flatnonzero(firsts.said_level == level)
+        said = write(random, choice, given, rows)
+        severity[rows, : said.shape[1]] = said
+    given["what"] = beside(count, given["what"], severity, no_harm)
     given["ending"] = by(by_first_level, [vocabulary.ending[c] for c in first_level.categories])
     given["done"] = by(by_first_level, [vocabulary.done[c] for c in first_level.categories])
     openings = ["opening_grid", "opening_citizen", "opening_other"]

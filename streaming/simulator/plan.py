@@ -21,12 +21,20 @@ from streaming.simulator.territory import Territory
 CHUNK_EVENTS = 100_000
 NIL_REPORT, NEAR_DUPLICATE, INSTANT_CLOSE = "nil_report", "near_duplicate", "instant_close"
 # The column `kind` of a plan counts these from 0.
-KINDS = ("", NIL_REPORT, NEAR_DUPLICATE, INSTANT_CLOSE)
+TELEPORT, OUT_OF_GRID, BURST, WRONG_CLASS, WRONG_LEVEL = "teleport", "out_of_grid", "burst", "wrong_class", "wrong_level"
+KINDS = ("", NIL_REPORT, NEAR_DUPLICATE, INSTANT_CLOSE, TELEPORT, OUT_OF_GRID, BURST, WRONG_CLASS, WRONG_LEVEL)
 CHANNELS, LEVELS = tuple(profiles.CHANNEL_SHARE), tuple(profiles.LEVEL_SHARE)
 DAY = 86400
 # A repeat comes within three days of the report that it repeats.
 _REPEAT_SECONDS = (20 * 60, 70 * 3600)
 _SILENT_CHANNELS = ("video", "department")
+# Nobody covers a distance of some 20 km in so many seconds.
+_TELEPORT_SECONDS = (60, 180)
+# One member sends so many reports with one and the same text, from the desk: within minutes on a deadline's day, or over some weeks.
+_OF_A_BURST, _BURST_GAP_SECONDS, _BURST_HOURS = (8, 16), (8, 40), (15, 22)
+_OF_A_HABIT, _HABIT_DAYS = (16, 25), 25
+# Reports are counted in the middle and at the end of a month.
+_MIDDLE_OF_MONTH = 15
 
 
 def stream(seed: int, name: str) -> np.random.Generator:
@@ -100,7 +108,9 @@ class Plan:
 
     `events` has grid (row of the territory), class_number (row of the scene's classes), level and channel (places in LEVELS and CHANNELS),
     kind (place in KINDS), reported (seconds since the first day), reporter (row of members, -1 for others), repeated (row in its chunk
-    of the report that it repeats, or -1) and sequence (from 1 within sender and day, by time). `bounds` are the chunks' first rows and the end.
+    of the report that it repeats, or -1), origin (row in its chunk of the report whose place or text a false one takes up, or -1),
+    said_class and said_level (what its text is about) and sequence (from 1 within sender and day, by time).
+    `bounds` are the chunks' first rows and the end.
     """
 
     events: pd.DataFrame
@@ -112,7 +122,7 @@ def plan(scene: Scene, count: int) -> Plan:
     repeats = round(count * profiles.NEAR_DUPLICATE_SHARE)
     upto = np.concatenate([[0], np.round(np.cumsum(scene.likelihood.sum(axis=1)) * (count - repeats))]).astype(int)
     parts: list[pd.DataFrame] = []
-    first = 0
+    first, waiting = 0, 0
     while first < scene.days:
         last = int(np.clip(np.searchsorted(upto, upto[first] + CHUNK_EVENTS, side="right") - 1, first + 1, scene.days))
         # A remnant of less than half a chunk goes with the last one.
@@ -120,6 +130,9 @@ def plan(scene: Scene, count: int) -> Plan:
             last = scene.days
         share = (upto[first] / max(upto[-1], 1), upto[last] / max(upto[-1], 1))
         quota = {kind: round(count * of_all * share[1]) - round(count * of_all * share[0]) for kind, of_all in _INJECTED.items()}
+        # Where no deadline falls into a chunk, the next one has its bursts.
+        quota[BURST] += waiting
+        waiting = quota[BURST] if not len(_deadlines(scene, first, last)) else 0
         parts.append(_chunk(stream(scene.seed, f"plan {len(parts)}"), scene, first, last, int(upto[last] - upto[first]), quota))
         first = last
     events = pd.concat(parts, ignore_index=True)
@@ -131,6 +144,11 @@ _INJECTED: Mapping[str, float] = {
     NIL_REPORT: profiles.NIL_REPORT_SHARE,
     INSTANT_CLOSE: profiles.INSTANT_CLOSE_SHARE,
     NEAR_DUPLICATE: profiles.NEAR_DUPLICATE_SHARE,
+    TELEPORT: profiles.TELEPORT_SHARE,
+    OUT_OF_GRID: profiles.OUT_OF_GRID_SHARE,
+    BURST: profiles.BURST_SHARE,
+    WRONG_CLASS: profiles.WRONG_CLASS_SHARE,
+    WRONG_LEVEL: profiles.WRONG_LEVEL_SHARE,
 }
 
 
@@ -152,14 +170,105 @@ def _chunk(random: np.random.Generator, scene: Scene, first: int, last: int, cou
             "reported": second.astype(np.int32),
             "reporter": _reporters(random, scene, grid, on_patrol),
             "repeated": np.full(count, -1, np.int32),
+            "origin": np.full(count, -1, np.int32),
+            "said_class": class_number.astype(np.int16),
+            "said_level": level.astype(np.int8),
         }
     )
     candidates = random.permutation(np.flatnonzero(on_patrol))
-    taken = 0
+    chosen: dict[str, NDArray[np.int64]] = {}
     for kind in (NIL_REPORT, INSTANT_CLOSE):
-        events.loc[candidates[taken : taken + quota[kind]], "kind"] = KINDS.index(kind)
-        taken += quota[kind]
+        chosen[kind], candidates = candidates[: quota[kind]], candidates[quota[kind] :]
+    candidates = candidates[events.reporter.to_numpy()[candidates] >= 0]
+    for kind in (TELEPORT, OUT_OF_GRID, BURST, WRONG_CLASS, WRONG_LEVEL):
+        chosen[kind], candidates = candidates[: quota[kind]], candidates[quota[kind] :]
+    for kind, rows in chosen.items():
+        events.loc[rows, "kind"] = KINDS.index(kind)
+    _teleport(random, scene, events, chosen[TELEPORT], candidates)
+    _from_the_desk(random, scene, events, chosen[OUT_OF_GRID], first, last)
+    _crowd(random, scene, events, chosen[BURST], _deadlines(scene, first, last))
+    _misjudge(random, scene, events, chosen[WRONG_CLASS], chosen[WRONG_LEVEL])
     return pd.concat([events, _repeats(random, scene, events, quota[NEAR_DUPLICATE])], ignore_index=True)
+
+
+def _teleport(random: np.random.Generator, scene: Scene, events: pd.DataFrame, rows: NDArray[np.int64], others: NDArray[np.int64]) -> None:
+    """Each of the rows becomes the next report of the member who made one of the others, minutes after it."""
+    others = others[events.reported.to_numpy()[others] + _TELEPORT_SECONDS[1] < scene.end]
+    origin = others[: len(rows)]
+    unpaired = rows[len(origin) :]
+    rows = rows[: len(origin)]
+    events.loc[unpaired, "kind"] = 0
+    later = events.reported.to_numpy()[origin] + random.integers(*_TELEPORT_SECONDS, size=len(rows))
+    _take_over(events, rows, origin, later)
+
+
+def _from_the_desk(random: np.random.Generator, scene: Scene, events: pd.DataFrame, rows: NDArray[np.int64], first: int, last: int) -> None:
+    """The rows become the reports of a few members who send one text again and again, over some weeks, from outside their grids."""
+    origin = _groups(random, rows, _OF_A_HABIT)
+    span = min(_HABIT_DAYS, last - first)
+    start = random.integers(first, last - span + 1, len(events))[origin]
+    day = start + random.integers(0, span, len(rows))
+    _take_over(events, rows, origin, day * DAY + events.reported.to_numpy()[rows] % DAY, wording=True)
+
+
+def _crowd(random: np.random.Generator, scene: Scene, events: pd.DataFrame, rows: NDArray[np.int64], deadlines: NDArray[np.int64]) -> None:
+    """The rows become bursts: one member sends one text many times within minutes, on the day of a deadline."""
+    if not len(deadlines):
+        events.loc[rows, "kind"] = 0
+        return
+    origin = _groups(random, rows, _OF_A_BURST)
+    day = random.choice(deadlines, len(events))[origin]
+    start = random.integers(_BURST_HOURS[0] * 3600, _BURST_HOURS[1] * 3600, len(events))[origin]
+    gaps = np.cumsum(random.integers(*_BURST_GAP_SECONDS, size=len(rows)))
+    begins = np.flatnonzero(np.append(True, origin[1:] != origin[:-1])) if len(rows) else np.zeros(0, np.int64)
+    since = gaps - np.repeat(gaps[begins], np.diff(np.append(begins, len(rows))))
+    _take_over(events, rows, origin, day * DAY + start + since, wording=True)
+
+
+def _groups(random: np.random.Generator, rows: NDArray[np.int64], sizes: tuple[int, int]) -> NDArray[np.int64]:
+    """The first row of the group that each row is in; groups lie one after the other."""
+    ends = np.cumsum(random.integers(*sizes, size=len(rows) // sizes[0] + 1))
+    # Rows that do not make a whole group go with the last one.
+    ends = ends[ends <= max(len(rows) - sizes[0], 0)]
+    return rows[np.concatenate([[0], ends])[np.searchsorted(ends, np.arange(len(rows)), side="right")]] if len(rows) else rows
+
+
+def _take_over(
+    events: pd.DataFrame, rows: NDArray[np.int64], origin: NDArray[np.int64], reported: NDArray[np.int64], *, wording: bool = False
+) -> None:
+    taken = ["grid", "reporter", *(["class_number", "said_class", "level", "said_level"] if wording else [])]
+    for column in taken:
+        values = events[column].to_numpy(copy=True)
+        values[rows] = values[origin]
+        events[column] = values
+    events.loc[rows, "reported"] = reported.astype(np.int32)
+    events.loc[rows, "origin"] = origin.astype(np.int32)
+
+
+def _misjudge(
+    random: np.random.Generator, scene: Scene, events: pd.DataFrame, wrong_class: NDArray[np.int64], wrong_level: NDArray[np.int64]
+) -> None:
+    """The text says one thing, the class or the level another: a class of another first level, a level two away."""
+    said = events.said_class.to_numpy()[wrong_class]
+    first_level = scene.classes.code.str[:2].to_numpy()
+    drawn = _drawn(random, np.cumsum(scene.classes.share.to_numpy()), 8 * len(wrong_class)).reshape(-1, 8)
+    # Eight draws: the first that has another first level, and where none has, a class that is far in the list.
+    differs = first_level[drawn] != first_level[said][:, None]
+    fallback = (said + len(first_level) // 2) % len(first_level)
+    found = np.where(differs.any(axis=1), drawn[np.arange(len(said)), differs.argmax(axis=1)], fallback)
+    events.loc[wrong_class, "class_number"] = found.astype(np.int16)
+    severe = random.random(len(wrong_level)) < 0.5
+    level, said_level = np.where(severe, 0, 2), np.where(severe, 2, 0)
+    events.loc[wrong_level, "level"], events.loc[wrong_level, "said_level"] = level.astype(np.int8), said_level.astype(np.int8)
+
+
+def _deadlines(scene: Scene, first: int, last: int) -> NDArray[np.int64]:
+    """The days on which reports are counted, of those from `first` to before `last`."""
+    days = scene.first_day + np.arange(first, last).astype("timedelta64[D]")
+    of_month = (days - days.astype("datetime64[M]")).astype(int) + 1
+    tomorrow = days + np.timedelta64(1, "D")
+    is_last = (tomorrow - tomorrow.astype("datetime64[M]")).astype(int) == 0
+    return np.flatnonzero((of_month == _MIDDLE_OF_MONTH) | is_last) + first
 
 
 def _drawn(random: np.random.Generator, upto: NDArray[np.float64], count: int) -> NDArray[np.int64]:

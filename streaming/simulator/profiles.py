@@ -82,6 +82,10 @@ EVENTS_PER_1000_RESIDENTS_AND_YEAR = 17.2
 NIL_REPORT_SHARE = 0.03
 NEAR_DUPLICATE_SHARE = 0.03
 INSTANT_CLOSE_SHARE = 0.02
+# assumed: rarer than those, and of a few members each.
+TELEPORT_SHARE, OUT_OF_GRID_SHARE, BURST_SHARE = 0.003, 0.005, 0.004
+# assumed: of a hundred events one is filed under what its text is not about, or under the wrong level.
+WRONG_CLASS_SHARE, WRONG_LEVEL_SHARE = 0.006, 0.004
 
 # official: 25.6 of 64.57 million residents of the province (2020) lived apart from where they are registered.
 FLOATING_SHARE = 0.396
@@ -137,3 +141,10 @@ RISK_REVIEWED_SHARE = 0.06
 # assumed: what departments do not know.
 GRID_UNKNOWN_SHARE, ADDRESS_CODE_UNKNOWN_SHARE = 0.08, 0.12
 ADDRESSES_NEW_SHARE, ADDRESSES_ABOLISHED_SHARE = 0.02, 0.005
+
+# measured: what texts and closings look like elsewhere, to compare the simulated ones with; nothing is drawn from them.
+# Characters of a description (a city's hotline, 2018, 8,000 texts) and hours from report to close (Boston), by quantile.
+TEXT_LENGTH = {0.05: 17.0, 0.25: 30.0, 0.5: 86.0, 0.75: 134.0, 0.95: 393.0}
+CLOSING_HOURS = {0.05: 0.0, 0.25: 0.17, 0.5: 22.18, 0.75: 263.7, 0.95: 5184.84}
+# Real event feeds hold so many repeats.
+REPEATS_RANGE = (0.03, 0.30)

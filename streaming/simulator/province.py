@@ -44,7 +44,7 @@ from streaming.simulator.territory import Territory, check_cities, every_city, l
 from streaming.simulator.truth import KINDS, Truth
 
 TRUTH = "_truth"
-MODEL = "invalid_event"
+MODEL, WRONG_EVENT = "invalid_event", "wrong_event"
 _LEDGER = "simulation.json"
 _PLANTED_EVENTS = 10
 ALL_CITIES = "all"
@@ -179,8 +179,9 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
                 rows[written.feed] = rows.get(written.feed, 0) + written.rows
                 spoiled.append(written.dirt)
                 task.advance()
+        shop.dismiss()
         events = chunks.event_frame(scene, plan, made)
-        _note_invalid_events(truth, events)
+        _note_injected(truth, events)
         ground = feeds.Ground(territory, members, events, first_day, parameters.days, settled, lambda: chunks.step_frame(scene, plan, made))
         with progress.task("writing files") as task:
             # One feed at a time: all of them at once would hold every row twice.
@@ -240,10 +241,19 @@ def _feeds(
     yield visits.feed(random("visits"), ground, vocabularies, work, truth)
 
 
-def _note_invalid_events(truth: Truth, events: pd.DataFrame) -> None:
-    """The events that something was injected into; a near duplicate's other half is the report that it repeats."""
-    found = events[events.kind.isin(KINDS[MODEL]) & ~events.is_deleted]
-    truth.add(MODEL, found.kind.astype(object), found.sender_code.astype(object), found.event_id, found.original)
+def _note_injected(truth: Truth, events: pd.DataFrame) -> None:
+    """The events that something was injected into; a near duplicate's other half is the report that it repeats.
+
+    `_truth/wrong_event_truth.parquet` says of each wrong event besides what its text is about: kind, sender_code, event_id, class_code and
+    level_code as sent, true_class_code, true_level_code.
+    """
+    for model in (MODEL, WRONG_EVENT):
+        found = events[events.kind.isin(KINDS[model]) & ~events.is_deleted]
+        truth.add(model, found.kind.astype(object), found.sender_code.astype(object), found.event_id, found.original)
+    names = {"said_class_code": "true_class_code", "said_level_code": "true_level_code"}
+    wrong = found.rename(columns=names)[["kind", "sender_code", "event_id", "class_code", "level_code", *names.values()]].astype(object)
+    schema = pa.schema([(name, pa.string()) for name in wrong.columns])
+    truth.keep("wrong_event_truth", pa.Table.from_pandas(wrong, schema, preserve_index=False).replace_schema_metadata(None))
 
 
 def _dirt_of(feed: Feed) -> pd.DataFrame:

@@ -14,7 +14,8 @@ import pyarrow as pa
 COLUMNS = ("model", "kind", "sender_code", "event_id", "pair_event_id")
 # Every kind that the simulator injects, by the model that is to find it. Each has its comment where it is made.
 KINDS: Mapping[str, tuple[str, ...]] = {
-    "invalid_event": ("nil_report", "near_duplicate", "instant_close"),
+    "invalid_event": ("nil_report", "near_duplicate", "instant_close", "teleport", "out_of_grid", "burst"),
+    "wrong_event": ("wrong_class", "wrong_level"),
     "interface_gap": ("lost_call", "no_response"),
     "suspected_fake_visit": (
         "impossible_count",

@@ -319,6 +319,46 @@ def test_an_instant_close_is_closed_in_seconds_by_the_reporting_village_without_
     assert others.closing_note.notna().all()
 
 
+def test_a_teleport_follows_a_report_of_the_same_member_from_a_score_of_kilometres_away(province: Province) -> None:
+    teleports = injected(province, "teleport")
+    of_member = province.events[province.events.reporter_member_id.notna() & province.events.longitude.notna()]
+    of_member = of_member.sort_values(["sender_code", "reporter_member_id", "reported_at"])
+    before = of_member.groupby(["sender_code", "reporter_member_id"])[["longitude", "latitude", "reported_at"]].shift(1)
+    trail = of_member.join(before.add_suffix("_before")).merge(teleports[["sender_code", "event_id"]], on=["sender_code", "event_id"])
+    assert len(trail) == len(teleports)
+    metres = 111_320 * np.hypot((trail.longitude - trail.longitude_before) * np.cos(np.radians(30)), trail.latitude - trail.latitude_before)
+    assert metres.between(15_000, 35_000).all()
+    assert (trail.reported_at - trail.reported_at_before).max() <= pd.Timedelta(minutes=3)
+
+
+def test_a_burst_is_one_member_sending_one_text_within_minutes_on_the_day_of_a_deadline(province: Province) -> None:
+    bursts = injected(province, "burst")
+    groups = bursts.groupby(["sender_code", "reporter_member_id"])
+    assert (groups.size() >= 8).all()
+    assert (groups.description.nunique() == 1).all()
+    assert (groups.reported_at.agg(lambda s: s.max() - s.min()) < pd.Timedelta(minutes=15)).all()
+    day = bursts.reported_at.dt.day
+    assert ((day == 15) | bursts.reported_at.dt.is_month_end).all()
+
+
+def test_what_is_sent_from_outside_the_grid_is_a_habit_with_one_text(province: Province) -> None:
+    habits = injected(province, "out_of_grid").groupby(["sender_code", "reporter_member_id"])
+    assert (habits.size() >= 16).all()
+    assert (habits.description.nunique() == 1).all()
+    assert (habits.reported_at.agg(lambda s: s.max() - s.min()) < pd.Timedelta(days=26)).all()
+
+
+def test_a_wrong_event_is_filed_under_what_its_text_is_not_about(province: Province) -> None:
+    wrong = province.truth("wrong_event_truth").merge(province.events[["sender_code", "event_id", "description"]], on=["sender_code", "event_id"])
+    of_class, of_level = wrong[wrong.kind == "wrong_class"], wrong[wrong.kind == "wrong_level"]
+    assert (of_class.class_code.str[:2] != of_class.true_class_code.str[:2]).all()
+    assert (of_class.level_code == of_class.true_level_code).all()
+    assert (of_level.class_code == of_level.true_class_code).all()
+    assert set(zip(of_level.level_code, of_level.true_level_code, strict=True)) == {("1", "3"), ("3", "1")}
+    severe = of_level.description.str.contains("|".join(re.split(r"\{[^}]+\}", p)[-1] for p in phrases()["severity"]["3"]))
+    assert (severe == (of_level.true_level_code == "3")).all()
+
+
 def test_every_kind_of_dirt_is_there_and_lies_where_the_truth_says(province: Province) -> None:
     dirt = province.dirt
     assert set(dirt.kind) == {
@@ -414,10 +454,17 @@ def test_positions_lie_in_the_cell_of_the_events_grid(province: Province) -> Non
     events = province.events.merge(grids, on=["sender_code", "grid_id"], suffixes=("", "_of_grid"))
     assert len(events) == len(province.events)
     assert (events.region_code == events.region_code_of_grid).all()
-    placed = events[events.longitude.notna()]
+    truth = province.truth("finding_truth")
+    displaced = truth[truth.kind.isin(["teleport", "out_of_grid", "burst"])][["sender_code", "event_id", "kind"]]
+    events = events.merge(displaced, on=["sender_code", "event_id"], how="left")
+    outside = events[events.kind.notna()]
+    inside = outside.longitude.between(outside.west, outside.east) & outside.latitude.between(outside.south, outside.north)
+    assert len(outside) == len(displaced)
+    assert not inside.any(), "these are injected outside their grids"
+    placed = events[events.longitude.notna() & events.kind.isna()]
     assert placed.longitude.between(placed.west, placed.east).all()
     assert placed.latitude.between(placed.south, placed.north).all()
-    assert 1 - len(placed) / len(events) == pytest.approx(profiles.NO_POSITION_SHARE, abs=0.02)
+    assert events.longitude.isna().mean() == pytest.approx(profiles.NO_POSITION_SHARE, abs=0.02)
 
 
 def test_teams_are_one_leader_three_more_and_others_with_some_grids_short_of_one(province: Province) -> None:
