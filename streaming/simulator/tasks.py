@@ -455,7 +455,8 @@ def _task_feed(random: np.random.Generator, work: Work, end: np.datetime64) -> F
     rows["issuer_organisation"] = np.where(rows.region_code == PROVINCE, "省委政法委", "市委政法委")
     in_time = (work.objects.finished_at <= work.objects.deadline_at).groupby(work.objects.task).mean().reindex(tasks.index).fillna(0)
     last = np.where(in_time >= _FINISHED_FROM, "finished", "overdue")
-    ended = rows.cancelled_at.fillna(rows.last_at + pd.Timedelta(minutes=10))
+    # Who has done enough is finished with the deadline; the others are so after it.
+    ended = rows.cancelled_at.fillna(rows.last_at + pd.to_timedelta(np.where(last == "overdue", 10, 0), unit="min"))
     states = (
         rows.assign(state_code="issued", changed_at=rows.issued_at),
         rows.assign(state_code="running", changed_at=rows.issued_at + pd.Timedelta(days=1)),

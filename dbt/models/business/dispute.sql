@@ -1,5 +1,8 @@
 -- one row per current dispute; parties as ciphertext and join token only
-{{ config(materialized='incremental', unique_key='dispute_id', meta={'compared': ['_source_position', 'is_closed', 'is_overdue', 'step_count']}) }}
+{{ config(
+    materialized='incremental', unique_key='dispute_id',
+    meta={'compared': ['_source_position', 'is_closed', 'is_overdue', 'step_count', 'mediation_count']}
+) }}
 with step as (
     select dispute_id, count(*) as step_count, sum(case when action_code = 'mediate' then 1 else 0 end) as mediation_count
     from {{ ref('dispute_step') }}
