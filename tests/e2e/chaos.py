@@ -8,6 +8,7 @@ run. Half of the lakes are empty at first; the others hold an earlier run's tabl
 from __future__ import annotations
 
 import random
+import re
 import shutil
 import signal
 import sys
@@ -36,6 +37,8 @@ SMALLEST = ("--days", "40", "--events", "200", "--villages", "5")
 # Each lake is finished and compared in the end, so many kills share one; fewer in whole runs, as each of them begins with the landing.
 KILLS_BY_STEP, KILLS_WHOLE = 42, 6
 AT_A_TIME = 2
+# Of a report's results, which name the snapshot; its id counts the commits of the landing, and a killed one may have taken more.
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 @dataclass
@@ -214,7 +217,7 @@ def _published(home: Path) -> dict[str, Any]:
             f"mart.{name}": reader.sql(f"select * from published.mart.{name} order by all").to_arrow_table() for name in current.tables
         }
     reports = {
-        path.name: path.read_text(encoding="utf-8").replace(current.id, "") if path.suffix == ".html" else path.stat().st_size > 0
+        path.name: _DIGEST.sub("", path.read_text(encoding="utf-8").replace(current.id, "")) if path.suffix == ".html" else path.stat().st_size > 0
         for path in (home / "reports" / current.id).iterdir()
         if not path.name.startswith(".")
     }
