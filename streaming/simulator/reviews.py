@@ -35,7 +35,14 @@ ERROR_SHARE, UNSURE_SHARE = 0.04, 0.03
 _REVIEWERS = 12
 _EACH_KIND_SHARE = 0.001
 # Why the record is as it is, by what was injected, and which field of it the city corrects to what.
-_REASONS = {"nil_report": "no_problem_found", "near_duplicate": "repeated_report", "instant_close": "late_entry"}
+_REASONS = {
+    "nil_report": "no_problem_found",
+    "near_duplicate": "repeated_report",
+    "instant_close": "late_entry",
+    "teleport": "position_drift",
+    "out_of_grid": "position_drift",
+    "burst": "late_entry",
+}
 _CORRECTIONS: Mapping[str, tuple[str, str]] = {
     "nil_report": ("state_code", "withdrawn"),
     "near_duplicate": ("state_code", "withdrawn"),
