@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,7 +14,7 @@ from gridlake import cli
 from gridlake.progress import ProgressLog
 from gridlake.runs import Run
 from gridlake.settings import Settings
-from streaming.simulator import province
+from streaming.simulator import province, replay
 from streaming.simulator.event_feeds import Format
 from streaming.simulator.province import Parameters
 
@@ -38,9 +40,26 @@ from streaming.simulator.province import Parameters
     "--format", "event_format", type=click.Choice(["jsonl", "parquet"]), default=Parameters.format, show_default=True, help="Of the event feed."
 )
 @click.option("--spine", is_flag=True, help="Only regions, grids, teams, events and their steps, for millions of events.")
+@click.option("--stream", is_flag=True, help="Then send its rows one by one, as JSON lines on stdout or with --into as files.")
+@click.option(
+    "--pace", type=click.FloatRange(0, min_open=True), help="Of a stream: so many seconds of the senders in one of ours; without it, at once."
+)
+@click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Of a stream: another inbox, in which a file a day and feed grows.")
 @cli.command_options
-def simulate(settings: Settings, as_json: bool, until: datetime, cities: str, event_format: Format, **parameters: Any) -> None:
+def simulate(
+    settings: Settings,
+    as_json: bool,
+    until: datetime,
+    cities: str,
+    event_format: Format,
+    stream: bool,
+    pace: float | None,
+    into: Path | None,
+    **parameters: Any,
+) -> None:
     """Fill the inbox with a simulated province, and its _truth folder with what was injected into it."""
+    if (pace or into) and not stream:
+        raise click.UsageError("--pace and --into are of a stream; add --stream")
     document = province.simulate(
         settings.inbox,
         until=until.date(),
@@ -49,6 +68,12 @@ def simulate(settings: Settings, as_json: bool, until: datetime, cities: str, ev
         **parameters,
         progress=ProgressLog(),
     )
+
+    if stream:
+        rows = replay.paced(replay.replay(settings.inbox), pace)
+        count = replay.deliver(rows, into) if into else replay.print_out(rows, sys.stdout)
+        ProgressLog().say(f"{count:,} rows of {settings.inbox} streamed")
+        return
 
     def text(console: Console) -> None:
         verb = "already holds" if document["unchanged"] else "now holds"
