@@ -26,8 +26,8 @@ def library(lake: Lake) -> duckdb.DuckDBPyConnection:
 
 
 def one(library: duckdb.DuckDBPyConnection, query: str) -> Any:
-    row = library.sql(query).fetchone()
-    assert row is not None
+    """The only row that the query gives, or its only value."""
+    (row,) = library.sql(query).fetchall()
     return row[0] if len(row) == 1 else row
 
 
