@@ -88,8 +88,13 @@ class Ground:
     events: pd.DataFrame
     first_day: np.datetime64
     days: int
-    residents: Residents
+    _residents: Callable[[], Residents]
     _steps: Callable[[], pd.DataFrame] = pd.DataFrame
+
+    @cached_property
+    def residents(self) -> Residents:
+        """Who lives where and what stands there; settled when first asked for."""
+        return self._residents()
 
     @cached_property
     def steps(self) -> pd.DataFrame:

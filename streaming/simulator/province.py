@@ -158,8 +158,6 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     territory = lay_out(random("territory"), vocabularies, parameters.cities, parameters.villages)
     members = teams.gather(random("teams"), territory, first_day, parameters.days)
     planted.into_members(random("planted members"), members)
-    settled = residents.settle(random("residents"), territory, members, first_day, parameters.days, parameters.resident_share)
-    truth.keep("person_truth", settled.person_truth)
     progress.say("simulating events and their handling")
     scene = set_scene(parameters.seed, territory, members, vocabularies, first_day, parameters.days)
     plan = draw_plan(scene, parameters.events if parameters.scale is None else _reported_by(territory, parameters.days, parameters.scale))
@@ -182,7 +180,15 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
         shop.dismiss()
         events = chunks.event_frame(scene, plan, made)
         _note_injected(truth, events)
-        ground = feeds.Ground(territory, members, events, first_day, parameters.days, settled, lambda: chunks.step_frame(scene, plan, made))
+        ground = feeds.Ground(
+            territory,
+            members,
+            events,
+            first_day,
+            parameters.days,
+            lambda: residents.settle(random("residents"), territory, members, first_day, parameters.days, parameters.resident_share),
+            lambda: chunks.step_frame(scene, plan, made),
+        )
         with progress.task("writing files") as task:
             # One feed at a time: all of them at once would hold every row twice.
             for feed in _feeds(random, ground, vocabularies, parameters.cities, planted, truth, spine=parameters.spine):
@@ -236,6 +242,7 @@ def _feeds(
     yield from reviews.feeds(random("reviews"), ground, cities, planted, truth)
     yield from city_lists.feeds(random("city lists"), ground, cities)
     yield from departments.feeds(random("departments"), ground)
+    truth.keep("person_truth", ground.residents.person_truth)
     work = tasks.carry_out(random("tasks"), ground, cities)
     yield from tasks.feeds(random("task feeds"), ground, work, cities)
     yield visits.feed(random("visits"), ground, vocabularies, work, truth)

@@ -39,7 +39,7 @@ def world() -> tuple[Territory, pd.DataFrame, Residents]:
 def sent(world: tuple[Territory, pd.DataFrame, Residents]) -> dict[str, Feed]:
     territory, members, found = world
     events: Any = pd.DataFrame()
-    ground = feeds.Ground(territory, members, events, FIRST_DAY, DAYS, found, lambda: pd.DataFrame())
+    ground = feeds.Ground(territory, members, events, FIRST_DAY, DAYS, lambda: found, lambda: pd.DataFrame())
     made = [*city_lists.feeds(np.random.default_rng(5), ground, CITIES), *departments.feeds(np.random.default_rng(6), ground)]
     return {feed.name: feed for feed in made}
 

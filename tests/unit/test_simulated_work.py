@@ -48,7 +48,7 @@ def ground(declared: Vocabularies) -> Ground:
 
 
 def scene(territory: object, members: pd.DataFrame, events: pd.DataFrame, settled: residents.Residents) -> Ground:
-    return Ground(territory, members, events, FIRST_DAY, DAYS, settled, lambda: pd.DataFrame())  # type: ignore[arg-type]
+    return Ground(territory, members, events, FIRST_DAY, DAYS, lambda: settled, lambda: pd.DataFrame())  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
