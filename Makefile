@@ -19,7 +19,7 @@ $(UV):
 
 $(STAMP): setup.cfg constraints.txt | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	$(UV) pip sync --quiet --python $(BIN)/python constraints.txt
+	$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python constraints.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
