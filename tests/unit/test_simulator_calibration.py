@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +12,8 @@ import pytest
 from streaming.simulator import profiles
 from streaming.simulator.calibration import Figures, exact_repeats, near_repeats, page, simulated
 
-MEASURED = Path(__file__).parents[3] / "shared" / "realdata" / "calibration" / "empirical_distributions.json"
+REALDATA = Path(os.environ.get("GRIDLAKE_REALDATA", Path(__file__).parents[2].parent / "shared" / "realdata"))
+MEASURED = REALDATA / "calibration" / "empirical_distributions.json"
 
 
 @pytest.fixture(scope="module")
