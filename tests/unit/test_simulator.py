@@ -392,6 +392,22 @@ def test_every_kind_of_dirt_is_there_and_lies_where_the_truth_says(province: Pro
         assert row.file_name > f"event-{year}-w{week:02d}.jsonl"
 
 
+def test_stale_versions_and_rows_out_of_order_lie_after_what_changed_later(province: Province) -> None:
+    lines = province.lines("event")
+    for column in ("event_id", "changed_at"):
+        found = [re.search(rb'"%b": ?"([^"]+)"' % column.encode(), line) for line in lines.line]
+        lines[column] = [match[1] if match else b"" for match in found]
+    marked = lines.merge(province.dirt[["sender_code", "file_name", "row_number", "kind"]], on=["sender_code", "file_name", "row_number"], how="left")
+    good = marked[marked.kind.isna()]
+    for row in marked[marked.kind == "stale_version"].itertuples():
+        newer = good[(good.sender_code == row.sender_code) & (good.event_id == row.event_id) & (good.changed_at > row.changed_at)]
+        assert ((newer.file_name == row.file_name) & (newer.row_number < row.row_number)).any(), row
+    for row in marked[marked.kind == "out_of_order"].itertuples():
+        before = good[(good.sender_code == row.sender_code) & (good.file_name == row.file_name) & (good.row_number < row.row_number)]
+        assert before.changed_at.max() > row.changed_at, row
+    assert (marked.kind == "stale_version").sum() >= 2
+
+
 def test_a_truncated_file_has_no_line_end(province: Province) -> None:
     cut = province.dirt[province.dirt.kind == "truncated_line"]
     assert len(cut) == 4

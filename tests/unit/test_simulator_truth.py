@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 
 from gridlake import contracts
 from gridlake.runs import Run
@@ -13,8 +15,9 @@ from streaming.landing import land
 from streaming.simulator import simulate
 
 
-def test_exactly_the_rows_that_the_truth_names_are_refused_each_for_its_reason(tmp_path: Path) -> None:
-    simulated = simulate(tmp_path / "inbox", days=45, events=2000, villages=20)
+@pytest.mark.parametrize("form", [{"format": "jsonl"}, {"format": "parquet", "spine": True}], ids=["jsonl", "parquet"])
+def test_exactly_the_rows_that_the_truth_names_are_refused_each_for_its_reason(tmp_path: Path, form: dict[str, Any]) -> None:
+    simulated = simulate(tmp_path / "inbox", days=45, events=2000, villages=20, **form)
     run = Run.start(Settings(home=tmp_path / "lake", inbox=tmp_path / "inbox"), quiet=True)
     landed = land(run)["feeds"]
     truth = pq.read_table(tmp_path / "inbox" / "_truth" / "dirt_truth.parquet").to_pylist()
