@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -180,8 +179,9 @@ def summary(current: Run, seconds: float) -> dict[str, Any]:
         "engine": current.settings.engine,
         "as_of": current.as_of.isoformat() if current.as_of else None,
         "seconds": round(seconds, 1),
-        "step_seconds": current.seconds,
-        "peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "step_seconds": {step: taken["seconds"] for step, taken in current.footprints.items()},
+        "footprints": current.footprints,
+        "peak_rss_mb": max(taken["peak_rss_mb"] for taken in current.footprints.values()),
         "feeds": feeds,
         "refusals": steps["land"].get("refusals", {}),
         "tables": {name: rows for step in ("stage", "resolve", "build", "detect", "mart") for name, rows in steps[step].get("tables", {}).items()},
@@ -243,7 +243,14 @@ def list_runs(settings: Settings, as_json: bool) -> None:
         for entry in found:
             accepted = sum(f["accepted"] for f in entry["steps"].get("land", {}).get("feeds", {}).values())
             snapshot = entry["steps"].get("publish", {}).get("snapshot", {}).get("id", "")
-            table.add_row(entry["run_id"], entry["state"], entry["as_of"] or "", f"{sum(entry['seconds'].values()):.1f}", f"{accepted:,}", snapshot)
+            table.add_row(
+                entry["run_id"],
+                entry["state"],
+                entry["as_of"] or "",
+                f"{sum(taken['seconds'] for taken in entry['footprints'].values()):.1f}",
+                f"{accepted:,}",
+                snapshot,
+            )
         console.print(table)
 
     emit(found, as_json=as_json, text=text)

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ import pyarrow.compute as pc
 from gridlake import contracts, senders, vocabularies
 from gridlake.contracts import Contract, Contracts, staging
 from gridlake.engine import Engine, require_usable
+from gridlake.footprint import Footprint
 from gridlake.privacy import Keys
 from gridlake.progress import ProgressLog
 from gridlake.senders import Senders
@@ -62,7 +62,7 @@ class Run:
     cut: Cut = field(default_factory=dict)
     as_of: datetime | None = None
     steps: dict[str, dict[str, Any]] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    footprints: dict[str, dict[str, float]] = field(default_factory=dict)
     state: str = "running"
     _engine: Engine | None = None
 
@@ -85,7 +85,7 @@ class Run:
             run.received_at = datetime.fromisoformat(document["received_at"])
             run.cut = document["cut"]
             run.as_of = datetime.fromisoformat(document["as_of"]) if document["as_of"] else None
-            run.steps, run.seconds = document["steps"], document["seconds"]
+            run.steps, run.footprints = document["steps"], document["footprints"]
         return run
 
     @cached_property
@@ -138,7 +138,7 @@ class Run:
 
     def perform(self, name: str) -> dict[str, Any]:
         """One step, timed and entered in the ledger; the last one ends the run, one that fails stops it."""
-        started = time.monotonic()
+        footprint = Footprint()
         require_usable(self.settings.engine, self.settings.tables)
         try:
             if name in STEPS[1:] and not self.cut:
@@ -148,7 +148,7 @@ class Run:
             self.state = "stopped"
             self.save()
             raise
-        self.seconds[name] = round(time.monotonic() - started, 2)
+        self.footprints[name] = footprint.taken()
         self.state = "done" if name == STEPS[-1] else "running"
         self.save()
         return self.steps[name]
@@ -167,7 +167,7 @@ class Run:
             "as_of": self.as_of.isoformat() if self.as_of else None,
             "cut": self.cut,
             "contracts": {c.id: c.version for c in self.contracts.values()},
-            "seconds": self.seconds,
+            "footprints": self.footprints,
             "steps": self.steps,
         }
 

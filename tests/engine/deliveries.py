@@ -31,7 +31,7 @@ def land_and_build(home: Path, as_of: datetime, inboxes: list[Path]) -> list[dic
                     run.perform(step)
             finally:
                 run.close()
-        taken.append(run.seconds)
+        taken.append({step: used["seconds"] for step, used in run.footprints.items()})
     return taken
 
 

@@ -144,11 +144,11 @@ def test_a_run_taken_up_again_has_its_cut_its_clock_and_what_its_steps_returned(
     land(settings, EVENT, {"reported_at": utc(2026, 3, 1, 2)})
     run = Run.start(settings)
     run.steps["land"] = {"feeds": {EVENT: {"received": 1}}}
-    run.seconds["land"] = 0.5
+    run.footprints["land"] = {"seconds": 0.5}
     run.take_cut()
     again = Run.resume(settings, run.run_id)
     assert (again.run_id, again.received_at, again.as_of, again.cut) == (run.run_id, run.received_at, run.as_of, run.cut)
-    assert (again.steps, again.seconds) == (run.steps, run.seconds)
+    assert (again.steps, again.footprints) == (run.steps, run.footprints)
 
 
 def test_an_unknown_id_begins_a_run_of_that_id(settings: Settings) -> None:
