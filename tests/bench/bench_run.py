@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_run [--events 1000000 --events 10000000] [--no-peer] [--folder DIR]
 
-Both engines run the same command on the same inbox, one after the other, with the same keys and the same clock; the peer gets its best settings. After it
+Both engines run the same command on the same inbox, one after the other, with the same keys and clock; the peer gets its best settings. After it
 the tables of both lakes are compared. What is the same code for both, landing, is in both times.
 """
 
