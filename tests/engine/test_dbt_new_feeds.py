@@ -93,12 +93,12 @@ def declare(folder: Path) -> None:
     contract(
         folder,
         "city",
-        "visit",
-        [column("visit_id", key=True, localIdOf="visit"), column("grid_id", localIdOf="grid"), column("visited_on", "date")],
-        defines="visit",
+        "walk",
+        [column("walk_id", key=True, localIdOf="walk"), column("grid_id", localIdOf="grid"), column("visited_on", "date")],
+        defines="walk",
     )
     for name, sql in {
-        "visit/daily": "-- one row per day\nselect visited_on, count(*) as visit_count\nfrom {{ ref('stg_visit') }}\ngroup by visited_on\n",
+        "walk/daily": "-- one row per day\nselect visited_on, count(*) as walk_count\nfrom {{ ref('stg_walk') }}\ngroup by visited_on\n",
         "mart/pole": "-- one row per lamp\nselect local_id as pole_id\nfrom {{ ref('event') }}\nwhere feed = 'boston__light'\n",
     }.items():
         path = folder / "models" / f"{name}.sql"
@@ -126,8 +126,8 @@ def requests(run: Run) -> None:
         {"pole": "L3", "said": "new", "opened": at("2011-11-08 12:00:00"), "zip": "02118"},
     ]
     land(run, "boston__light", lamps, delivery=1, received_at="2011-12-01 00:00:00", sender="boston")
-    visits = [{"visit_id": "V1", "grid_id": "G1", "visited_on": date(2011, 11, 8)}, {"visit_id": "V2", "visited_on": date(2011, 11, 8)}]
-    land(run, "city__visit", visits, delivery=1, received_at="2011-12-01 00:00:00")
+    visits = [{"walk_id": "V1", "grid_id": "G1", "visited_on": date(2011, 11, 8)}, {"walk_id": "V2", "visited_on": date(2011, 11, 8)}]
+    land(run, "city__walk", visits, delivery=1, received_at="2011-12-01 00:00:00")
 
 
 @pytest.fixture(scope="module")
@@ -190,15 +190,15 @@ def test_a_row_that_the_feeds_select_drops_is_not_lost_unseen(built: Built) -> N
 
 def test_a_new_entity_has_its_union_and_its_ids(built: Built) -> None:
     tables, _ = built
-    visits = by(tables, "staging.stg_city__visit", "local_id")
-    assert (visits["V1"]["visit_id"], visits["V1"]["grid_id"], visits["V2"]["grid_id"]) == ("hangzhou-V1", "hangzhou-G1", None)
+    visits = by(tables, "staging.stg_city__walk", "local_id")
+    assert (visits["V1"]["walk_id"], visits["V1"]["grid_id"], visits["V2"]["grid_id"]) == ("hangzhou-V1", "hangzhou-G1", None)
 
 
 def test_further_tables_need_one_sql_file_each(built: Built) -> None:
     tables, returned = built
-    assert tables.read("visit.daily").to_pylist() == [{"visited_on": date(2011, 11, 8), "visit_count": 2}]
+    assert tables.read("walk.daily").to_pylist() == [{"visited_on": date(2011, 11, 8), "walk_count": 2}]
     assert tables.read("mart.pole").column("pole_id").to_pylist() == ["L1", None]
-    assert {"visit.daily", "mart.pole"} <= returned["mart"]["tables"].keys()
+    assert {"walk.daily", "mart.pole"} <= returned["mart"]["tables"].keys()
 
 
 def test_a_feed_that_never_landed_is_an_empty_table(built: Built) -> None:
@@ -219,21 +219,21 @@ def test_the_same_run_again_commits_nothing(built: Built, tmp_path: Path) -> Non
         run.close()
     # A plain `table` model is replaced, as its file asks for it.
     changed = {name for name, version in before.items() if tables.version(name) != version}
-    assert changed == {"mart.pole", "visit.daily"}
+    assert changed == {"mart.pole", "walk.daily"}
 
 
 def test_a_model_that_cannot_be_built_is_named(built: Built, tmp_path: Path) -> None:
     declare(tmp_path / "declared")
     broken = tmp_path / "declared" / "models" / "staging" / "broken.sql"
     broken.parent.mkdir(parents=True)
-    broken.write_text("-- one row\nselect no_such_column\nfrom {{ ref('stg_visit') }}\n", encoding="utf-8")
+    broken.write_text("-- one row\nselect no_such_column\nfrom {{ ref('stg_walk') }}\n", encoding="utf-8")
     run = new_run(tmp_path / "lake", NOW, tmp_path / "declared")
     try:
         requests(run)
         with pytest.raises(transform.TransformError, match=r"(?s)1 of \d+ models not built; staging\.broken: .*no_such_column"):
             run.perform("stage")
         broken.unlink()
-        assert run.perform("stage")["tables"]["staging.stg_city__visit"] == 2
+        assert run.perform("stage")["tables"]["staging.stg_city__walk"] == 2
     finally:
         run.close()
 

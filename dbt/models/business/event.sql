@@ -19,14 +19,22 @@ final_state as (
     where list_name = 'event_state' and get_json_object(attributes, '$.is_final') = 'true'
 ),
 
+coded as (
+    select
+        reported.*,
+        code.grid_code
+    from {{ source('resolved', 'grid_code') }} as code
+    right outer join {{ ref('stg_event') }} as reported on code.grid_id = reported.grid_id
+),
+
 event as (
     select
         reported.*,
         reported.closed_at is not null or final_state.state_code is not null as is_closed,
         -- An event may end without being closed (withdrawn, not accepted): its clock stops with that change.
         coalesce(reported.closed_at, case when final_state.state_code is not null then reported.changed_at end, {{ as_of() }}) as measured_until
-    from {{ ref('stg_event') }} as reported
-    left join final_state on reported.state_code = final_state.state_code
+    from final_state
+    right outer join coded as reported on final_state.state_code = reported.state_code
 )
 
 select
@@ -37,7 +45,7 @@ select
     event.region_system,
     event.region_code,
     event.grid_id,
-    code.grid_code,
+    event.grid_code,
     event.class_code,
     event.level_code,
     event.state_code,
@@ -60,7 +68,6 @@ select
     coalesce(event.measured_until > event.deadline_at, false) as is_overdue,
     event.reporter_member_id,
     {{ prefixed('event', audit_columns()) }}
--- The narrower side first: the embedded engine holds it in memory.
+-- In every join here the narrower side stands first: the embedded engine holds it in memory.
 from step
 right outer join event on step.event_id = event.event_id
-left join {{ source('resolved', 'grid_code') }} as code on event.grid_id = code.grid_id

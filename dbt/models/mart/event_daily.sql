@@ -11,12 +11,13 @@ placed as (
         event.*,
         -- The grid, where the event names one that lies in the region it names; a grid elsewhere must not move the event there.
         coalesce(inside.region_code, event.region_code) as lowest_region_code
-    from {{ ref('event') }} as event
-    left join {{ source('resolved', 'region_closure') }} as inside
+    -- The smaller side first: the embedded engine holds it in memory.
+    from {{ source('resolved', 'region_closure') }} as inside
+    right outer join {{ ref('event') }} as event
         on
-            event.region_system = inside.region_system
-            and event.grid_id = inside.region_code
-            and event.region_code = inside.ancestor_code
+            inside.region_system = event.region_system
+            and inside.region_code = event.grid_id
+            and inside.ancestor_code = event.region_code
 )
 
 select
@@ -32,8 +33,8 @@ select
     count(invalid.event_id) as invalid_count,
     coalesce(sum(placed.handling_minutes), cast(0 as bigint)) as handling_minutes_sum,
     count(placed.handling_minutes) as handling_count
-from placed
-left join invalid on placed.event_id = invalid.event_id
+from invalid
+right outer join placed on invalid.event_id = placed.event_id
 group by
     placed.business_date,
     placed.region_system,
