@@ -7,15 +7,17 @@ import pyarrow as pa
 from gridlake.runs import Run
 
 
-def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str]) -> int:
+def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str], *, in_order: bool = False) -> int:
     """Make `name` hold exactly these rows, in the order of `key`, in this schema; gives how many there are.
 
-    Rows equal to the table's leave it at its version, so a repeated run changes nothing.
+    Rows equal to the table's leave it at its version, so a repeated run changes nothing. Rows that are `in_order` already are not copied to be sorted.
     """
-    wanted = rows.select(schema.names).cast(schema).sort_by([(column, "ascending") for column in key]).combine_chunks()
+    wanted = rows.select(schema.names).cast(schema)
+    if not in_order:
+        wanted = wanted.sort_by([(column, "ascending") for column in key])
     if run.tables.exists(name):
         present = run.tables.read(name)
-        if present.schema.equals(schema) and present.combine_chunks().equals(wanted):
+        if present.schema.equals(schema) and present.equals(wanted):
             return int(wanted.num_rows)
     run.tables.overwrite(name, wanted)
     run.engine.register_table(name)

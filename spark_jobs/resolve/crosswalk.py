@@ -37,7 +37,8 @@ def build(run: Run) -> pa.Table:
         known = [run.spark.table(f"staging.stg_{c.id}") for c in run.contracts.conforming(entity) if run.tables.exists(f"staging.stg_{c.id}")]
         newest = reduce(DataFrame.unionByName, (k.select("_sender_code", "local_id", key, "_op", "_received_at") for k in known))
         parts.append(
-            newest.join(first, ["_sender_code", "local_id"])
+            # The narrower side first: the embedded engine holds it in memory.
+            first.join(newest, ["_sender_code", "local_id"])
             .select(
                 F.col("_sender_code").alias("sender_code"),
                 F.lit(entity).alias("entity"),
@@ -47,6 +48,8 @@ def build(run: Run) -> pa.Table:
                 F.when(F.col("_op") == "delete", F.col("_received_at")).alias("valid_to"),
                 F.lit(None).cast("string").alias("merged_into"),
             )
+            # Millions of rows: the engine sorts on disk what Arrow would hold twice.
+            .orderBy("sender_code", "local_id")
             .toArrow()
             .cast(CROSSWALK)
         )
