@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -179,7 +179,13 @@ class Run:
 
     def _register(self) -> None:
         assert self._engine is not None
-        self._engine.register(self.cut, staging.views(self.contracts, frozenset(self.tables.names())))
+        present = frozenset(self.tables.names())
+
+        @cache
+        def columns_of(table: str) -> frozenset[str]:
+            return frozenset(self.tables.schema(table).names if table in present else ())
+
+        self._engine.register(self.cut, staging.views(self.contracts, columns_of))
 
     def _data_clock(self) -> datetime:
         newest = [day for c in self.contracts.values() if (day := self._next_midnight(c)) is not None]

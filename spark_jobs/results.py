@@ -10,7 +10,8 @@ from gridlake.runs import Run
 def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str], *, in_order: bool = False) -> int:
     """Make `name` hold exactly these rows, in the order of `key`, in this schema; gives how many there are.
 
-    Rows equal to the table's leave it at its version, so a repeated run changes nothing. Rows that are `in_order` already are not copied to be sorted.
+    Rows equal to the table's leave it at its version, so a repeated run changes nothing.
+    `in_order` says that the rows need no sorting, which would copy them.
     """
     wanted = rows.select(schema.names).cast(schema)
     if not in_order:

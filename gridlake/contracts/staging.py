@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from typing import Any
 
 import yaml
@@ -106,14 +106,19 @@ def union(shape: Contract) -> str:
 """
 
 
-def views(contracts: Contracts, present: Container[str]) -> dict[str, str]:
-    """What `union` makes of each entity whose feeds are all among the `present` tables: SQL by view, for a session in which dbt did not make it."""
+def views(contracts: Contracts, columns_of: Callable[[str], Container[str]]) -> dict[str, str]:
+    """What `union` makes of each entity, as SQL by view, for a session in which dbt did not make it.
+
+    `columns_of` gives a table's columns, none where it is not there. An entity is left out where a feed's table lacks a column: the contract has
+    changed since, or nothing was staged yet, and the step stage comes first.
+    """
     found = {}
     for entity in contracts.entities:
-        columns = ", ".join(staged_columns(contracts.defining(entity)))
+        columns = staged_columns(contracts.defining(entity))
         tables = [f"staging.stg_{c.id}" for c in contracts.conforming(entity)]
-        if all(table in present for table in tables):
-            found[f"staging.stg_{entity}"] = " union all ".join(f"select {columns} from {table} where _op = 'upsert'" for table in tables)
+        if all(column in columns_of(table) for table in tables for column in columns):
+            selected = ", ".join(columns)
+            found[f"staging.stg_{entity}"] = " union all ".join(f"select {selected} from {table} where _op = 'upsert'" for table in tables)
     return found
 
 

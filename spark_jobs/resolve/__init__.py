@@ -39,7 +39,7 @@ def resolve(run: Run) -> dict[str, Any]:
         problems.append(codes.problems)
         task.advance()
         found = crosswalk.build(run)
-        tables["resolved.crosswalk"] = results.write(run, "resolved.crosswalk", found, crosswalk.CROSSWALK, crosswalk.KEY)
+        tables["resolved.crosswalk"] = results.write(run, "resolved.crosswalk", found, crosswalk.CROSSWALK, crosswalk.KEY, in_order=True)
         task.advance()
     every = pa.concat_tables([PROBLEM.empty_table(), *(p.select(PROBLEM.names).cast(PROBLEM) for p in problems)])
     tables["resolved.problem"] = results.write(run, "resolved.problem", every, PROBLEM, PROBLEM.names)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gridlake.contracts import Column, Contract, ContractError, Contracts
-from gridlake.contracts.staging import files, literal, statement, views
+from gridlake.contracts.staging import files, literal, staged_columns, statement, views
 
 VISIT = Contract(
     source="city",
@@ -131,9 +131,16 @@ def test_an_entity_gets_its_union_as_a_view() -> None:
     contracts = Contracts([VISIT])
     assert "current_rows('visit')" in files(contracts)["models/staging/stg_visit.sql"]
     table = f"staging.stg_{VISIT.id}"
-    assert views(contracts, {table}).keys() == {"staging.stg_visit"}
-    assert f"from {table} where _op = 'upsert'" in views(contracts, {table})["staging.stg_visit"]
-    assert views(contracts, set()) == {}, "a view over a table that is not there would stop the session"
+    staged = staged_columns(VISIT)
+    made = views(contracts, {table: staged}.__getitem__)
+    assert made.keys() == {"staging.stg_visit"}
+    assert f"from {table} where _op = 'upsert'" in made["staging.stg_visit"]
+
+
+@pytest.mark.parametrize("lacking", ["_op", None])
+def test_no_view_is_made_over_a_table_that_lacks_a_column_or_is_not_there(lacking: str | None) -> None:
+    present = [c for c in staged_columns(VISIT) if c != lacking] if lacking else []
+    assert views(Contracts([VISIT]), lambda table: present) == {}
 
 
 def test_every_feed_gets_a_model_a_source_and_tests() -> None:
