@@ -6,7 +6,7 @@ UV := .uv/bin/uv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help env run serve spark spark-cluster spark-stop test test-deep lint bench bench-landing bench-run chaos dictionary lock clean
+.PHONY: help env run serve spark spark-cluster spark-stop test test-deep lint bench bench-simulator bench-landing bench-run chaos dictionary lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,8 +56,11 @@ lint: $(STAMP) ## ruff, mypy, import-linter, sqlfluff, yamllint, contracts
 	$(BIN)/yamllint --strict .
 	$(BIN)/gridlake feed check
 
-bench: bench-landing bench-run ## every benchmark beside its peer, in one table
+bench: bench-simulator bench-landing bench-run ## every benchmark beside its peer, in one table
 	$(BIN)/python -m tests.bench.table
+
+bench-simulator: $(STAMP) ## a million simulated events
+	$(BIN)/python -m tests.bench.bench_simulator
 
 bench-landing: $(STAMP) ## rows a second from file to bronze, beside a plain DuckDB conversion without checks
 	$(BIN)/python -m tests.bench.bench_landing
@@ -65,7 +68,7 @@ bench-landing: $(STAMP) ## rows a second from file to bronze, beside a plain Duc
 bench-run: $(STAMP) ## the whole run on 1 and 10 million events, per step, beside Apache Spark (about two hours, 60 GB)
 	$(BIN)/python -m tests.bench.bench_run
 
-chaos: $(STAMP) ## runs killed at N random points and repeated (make chaos N=20)
+chaos: $(STAMP) ## runs killed at N random points and repeated (make chaos N=300)
 	$(BIN)/python -m tests.e2e.chaos $(or $(N),20)
 
 dictionary: $(STAMP) ## docs/dictionary from the contracts

@@ -13,8 +13,7 @@ def main() -> None:
     print("|---|---:|---|---|---:|")
     for path in sorted(RESULTS.glob("*.json")):
         result = json.loads(path.read_text(encoding="utf-8"))
-        ours = ", ".join(f"{k} {v}" for k, v in result["ours"].items() if not isinstance(v, dict))
-        peer = ", ".join(f"{k} {v}" for k, v in result["peer"].items())
+        ours, peer = (", ".join(f"{k} {v}" for k, v in result[side].items() if not isinstance(v, dict)) for side in ("ours", "peer"))
         print(f"| {path.stem} | {result['rows']:,} | {ours} | {peer} | {result['ratio']} |")
 
 
