@@ -38,6 +38,18 @@ SCHEMA = pa.schema(
     ]
 )
 _ABOUT_THE_SCHEMA = frozenset({"ExpectNoColumnToMatch", "ExpectColumnValuesToBeOfType"})
+_OVER_ROWS = frozenset(
+    {
+        "ExpectColumnValuesToNotBeNull",
+        "ExpectColumnValuesToBeUnique",
+        "ExpectColumnValuesToBeInSet",
+        "ExpectColumnValuesToBeBetween",
+        "ExpectColumnValuesToMatchRegex",
+        "ExpectColumnValuesToNotMatchRegex",
+        "ExpectColumnValueLengthsToBeBetween",
+        "ExpectCompoundColumnsToBeUnique",
+    }
+)
 _DBT_STEPS = ("stage", "build", "mart")
 
 
@@ -190,12 +202,31 @@ class _Validation:
 
 
 @cache
-def _classes() -> dict[str, Any]:
-    """Expectation classes by name; those over rows only count, as fetching the values that break them costs a query each and shows them."""
+def _class(name: str) -> Any:
+    """An expectation class of that name, ours or a subclass of Great Expectations'; None where there is neither."""
     import great_expectations.expectations as gxe
+    from great_expectations.compatibility import pydantic
     from great_expectations.expectations.expectation import BatchExpectation
 
-    class Counting:
+    class Remembering:
+        """Puts its configuration together once: its base class does so anew for each argument that it looks up."""
+
+        _configuration: Any
+
+        @property
+        def configuration(self) -> Any:
+            if self._configuration is None:
+                self._configuration = super().configuration  # type: ignore[misc]
+            return self._configuration
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            super().__setattr__(name, value)
+            if name != "_configuration":
+                self._configuration = None
+
+    class Counting(Remembering):
+        """Counts rows only: fetching the values that break it costs a query and shows them."""
+
         def get_validation_dependencies(self, *arguments: Any, **named: Any) -> Any:
             wanted = super().get_validation_dependencies(*arguments, **named)  # type: ignore[misc]
             wanted.remove_metric_configuration(f"{self.map_metric}.unexpected_values")  # type: ignore[attr-defined]
@@ -213,24 +244,17 @@ def _classes() -> dict[str, Any]:
             found = [c for c in metrics["table.columns"] if re.search(self._get_success_kwargs()["regex"], c)]
             return {"success": not found, "result": {"observed_value": ", ".join(found)}}
 
-    over_rows = (
-        gxe.ExpectColumnValuesToNotBeNull,
-        gxe.ExpectColumnValuesToBeUnique,
-        gxe.ExpectColumnValuesToBeInSet,
-        gxe.ExpectColumnValuesToBeBetween,
-        gxe.ExpectColumnValuesToMatchRegex,
-        gxe.ExpectColumnValuesToNotMatchRegex,
-        gxe.ExpectColumnValueLengthsToBeBetween,
-        gxe.ExpectCompoundColumnsToBeUnique,
-    )
-    counting = {c.__name__: type(f"Counting{c.__name__}", (Counting, c), {"__module__": __name__}) for c in over_rows}
-    return {**counting, "ExpectNoColumnToMatch": ExpectNoColumnToMatch}
+    if name == ExpectNoColumnToMatch.__name__:
+        return ExpectNoColumnToMatch
+    theirs = getattr(gxe, name, None)
+    if theirs is None:
+        return None
+    ours = Counting if name in _OVER_ROWS else Remembering
+    return type(f"{ours.__name__}{name}", (ours, theirs), {"__module__": __name__, "_configuration": pydantic.PrivateAttr(None)})
 
 
 def _expectation(expected: Expected, number: int) -> Any:
-    import great_expectations.expectations as gxe
-
-    made = _classes().get(expected.type) or getattr(gxe, expected.type, None)
+    made = _class(expected.type)
     if made is None:
         raise SuiteError(f"{expected.type}: expected a class of great_expectations.expectations, there is none of that name; correct the suite")
     condition: dict[str, Any] = {"row_condition": expected.where, "condition_parser": "spark"} if expected.where else {}

@@ -101,7 +101,8 @@ class Lake:
         (folder / "dbt_project.yml").write_text("name: gridlake\nversion: 1.0.0\nconfig-version: 2\nprofile: gridlake\n")
         (folder / "macros").mkdir()
         (folder / "macros" / "schema.sql").write_text("{% macro generate_schema_name(name, node) %}{{ name or 'staging' }}{% endmacro %}\n")
-        shutil.copy(CHECKOUT / "dbt" / "macros" / "staging.sql", folder / "macros")
+        for name in ("staging.sql", "converge.sql"):
+            shutil.copy(CHECKOUT / "dbt" / "macros" / name, folder / "macros")
         sources = {"sources": [{"name": "reference", "schema": "staging", "tables": [{"name": "code_list"}]}]}
         (folder / "models" / "models.yml").write_text(yaml.safe_dump({"version": 2, **MODELS, **sources}))
         for name in ("class_counts", "classes"):
