@@ -73,6 +73,7 @@ class Engine:
         self._remote = None if kind == EMBEDDED else kind.removeprefix("sc://").rstrip("/")
         self._server: object | None = None
         self._hold: IO[str] | None = None
+        self._shows_nothing = kind == EMBEDDED
         session = f"session_id={uuid.uuid4()};user_id=gridlake"
         if kind == EMBEDDED:
             require_usable(kind, tables.root)
@@ -107,17 +108,22 @@ class Engine:
         """
         names = [name for name in self._tables.names() if name not in views]
         present = self._take_catalog([*names, *views]) if self._remote else frozenset()
+        # An embedded engine that has just started shows nothing yet.
+        anew, self._shows_nothing = self._shows_nothing, False
         # A model of --contracts may have made a schema of its own.
         for schema in dict.fromkeys((*_MODEL_SCHEMAS, *_MOVING, *_MOVING.values(), *(name.partition(".")[0] for name in names))):
             self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {schema}")
 
         def show(name: str) -> None:
             if _shown_as(name) == name:
-                if name not in present:
+                if anew:
+                    self._create(name, name)
+                elif name not in present:
                     self.register_table(name)
             elif name in cut:
                 self._create(_shown_as(name), name)
-                self.spark.sql(f"DROP VIEW IF EXISTS {name}")
+                if not anew:
+                    self.spark.sql(f"DROP VIEW IF EXISTS {name}")
                 self.spark.sql(f"CREATE VIEW {name} AS SELECT * FROM {_shown_as(name)} VERSION AS OF {cut[name]}")
 
         with ThreadPoolExecutor(AT_A_TIME if self._remote else 1) as pool:
@@ -127,6 +133,7 @@ class Engine:
 
     def register_table(self, name: str) -> None:
         """Show one table that something else than the engine has written, with the schema it has now."""
+        self._shows_nothing = False
         if not self._remote:
             # Sail keeps the schema of the day; Spark looks into the table's log.
             self.spark.sql(f"DROP TABLE IF EXISTS {name}")

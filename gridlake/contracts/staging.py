@@ -115,8 +115,8 @@ def views(contracts: Contracts, columns_of: Callable[[str], Container[str]]) -> 
     found = {}
     for entity in contracts.entities:
         columns = staged_columns(contracts.defining(entity))
-        tables = [f"staging.stg_{c.id}" for c in contracts.conforming(entity)]
-        if all(column in columns_of(table) for table in tables for column in columns):
+        tables = {f"staging.stg_{c.id}": columns_of(f"staging.stg_{c.id}") for c in contracts.conforming(entity)}
+        if all(column in there for there in tables.values() for column in columns):
             selected = ", ".join(columns)
             found[f"staging.stg_{entity}"] = " union all ".join(f"select {selected} from {table} where _op = 'upsert'" for table in tables)
     return found
