@@ -7,6 +7,7 @@ aside too: the log before it is kept, so nothing is lost.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -167,6 +168,12 @@ class Tables:
     def files(self, name: str, version: int | None = None) -> list[str]:
         """The Parquet files that make up one version, for readers that know no Delta. Tables of ours have no deletion vectors."""
         return [str(uri) for uri in self._open(name, version).file_uris()]
+
+    def state(self, name: str, version: int | None = None) -> str:
+        """What one version is made of, as a digest: versions that have it in common hold the same rows, as files are never rewritten."""
+        table = self._open(name, version)
+        said = "\n".join([table.schema().to_json(), *sorted(str(uri).removeprefix(str(self.path(name))) for uri in table.file_uris())])
+        return hashlib.sha256(said.encode()).hexdigest()
 
     def row_count(self, name: str, version: int | None = None) -> int:
         """Rows in one version, from the log's statistics alone."""

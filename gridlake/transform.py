@@ -11,6 +11,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ from gridlake.barriers import barrier
 from gridlake.contracts import staging
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
 from gridlake.engine import AT_A_TIME, EMBEDDED
-from gridlake.runs import Run, RunError
+from gridlake.runs import CUT_SCHEMAS, CUT_TABLES, Run, RunError
 from gridlake.tables import fsync, write_file
 
 LIBRARY = ("theme", "item", "business", "sharing")
 _PROJECT = ("models", "macros", "tests")
 _WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert into|drop table|alter table)\s+(\S+)")
+_CLOCK = re.compile(r"""var\(\s*["']as_of""")
 _FAILED = {"error", "fail", "skipped", "runtime error"}
 
 
@@ -82,18 +84,35 @@ def assemble(run: Run) -> Path:
 
 def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     folder = assemble(run)
-    models = sorted(p.stem for schema in schemas for p in (folder / "models" / schema).glob("*.sql"))
     selection = ["--select", *(f"path:models/{schema}" for schema in schemas)]
     history = _History(folder, step, run)
-    refresh = ["--full-refresh"] if history.must_start_anew() else []
     dbt = _Dbt(run, folder, step, history.arrived_since())
+    models = dbt.models(schemas)
+    anew = history.must_start_anew()
+    to_build = models if anew else history.to_build(models)
     history.begin()
-    results = dbt.run([*refresh, *selection], len(models))
-    history.finish(run.settings.tables / schema for schema in schemas)
-    names = sorted(f"{r.node.schema}.{r.node.alias}" for r in results if r.node.resource_type == "model" and r.node.config.materialized != "view")
+    if to_build:
+        dbt.run([*(["--full-refresh"] if anew else []), "--select", *(f"path:{m.path}" for m in to_build)], len(to_build))
+    history.finish(models, (run.settings.tables / schema for schema in schemas))
     # buildable: a test that reads a later step's tables too waits for that step.
     tested = dbt.test(["--indirect-selection", "buildable", *selection])
-    return {"tables": {name: run.tables.row_count(name) for name in names}, "tests": _summary(tested)}
+    return {"tables": {m.table: run.tables.row_count(m.table) for m in models if not m.is_view}, "tests": _summary(tested)}
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What decides whether a model's table may have to change."""
+
+    name: str
+    path: str
+    table: str
+    is_view: bool
+    # The models and the tables that it reads, also through views and other models.
+    models_above: frozenset[str]
+    tables_above: frozenset[str]
+    reads_clock: bool
+    # By --contracts DIR/models: it may read what it does not declare.
+    is_given: bool
 
 
 class _History:
@@ -102,7 +121,7 @@ class _History:
     def __init__(self, folder: Path, step: str, run: Run) -> None:
         self._file = folder / f"{step}.built.json"
         self._run = run
-        self._now: dict[str, Any] = {"project": _digest(folder), "cut": run.cut}
+        self._now: dict[str, Any] = {"project": _digest(folder), "cut": run.cut, "as_of": str(run.as_of)}
         self._known: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {"project": None, "cut": {}}
 
     def must_start_anew(self) -> bool:
@@ -126,19 +145,42 @@ class _History:
                 since[feed] = f"{earliest.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}" if earliest else ""
         return since
 
+    def to_build(self, models: list[_Model]) -> list[_Model]:
+        """The models whose tables may have to change: what they are made of is not as it was at the last build, or is changed in this step.
+
+        A model is a function of the tables that it declares and, with some, of the clock; of the same it would make the same.
+        """
+        known, now = self._known.get("tables", {}), self._states(models)
+        moved = {name for name in now if name not in known or known[name] != now[name]}
+        new_day = self._known.get("as_of") != self._now["as_of"]
+        moving = {m.name for m in models if m.is_given or (m.reads_clock and new_day) or moved & {m.table, *m.tables_above}}
+        return [m for m in models if m.name in moving or moving & m.models_above]
+
     def begin(self) -> None:
         """From here until `finish` the tables may be anything."""
         self._file.unlink(missing_ok=True)
         barrier("history.after_unlink", self._file.name)
         self._began = time.time()
 
-    def finish(self, folders: Iterable[Path]) -> None:
+    def finish(self, models: list[_Model], folders: Iterable[Path]) -> None:
         """The tables in these folders hold what this project makes of this cut; they are synced here, as the engine does not do it."""
         for folder in folders:
             # A second of doubt: files' clocks are coarser than this one.
             for path in (p for p in folder.rglob("*") if p.stat().st_mtime >= self._began - 1):
                 fsync(path)
-        write_file(self._file, json.dumps(self._now).encode())
+        write_file(self._file, json.dumps({**self._now, "tables": self._states(models)}).encode())
+
+    def _states(self, models: list[_Model]) -> dict[str, str | None]:
+        """What each table that the models write or read is made of; None where there is no table."""
+        names = {m.table for m in models if not m.is_view}.union(*(m.tables_above for m in models))
+        return {name: self._state(name) for name in sorted(names)}
+
+    def _state(self, name: str) -> str | None:
+        # Of what goes on growing, the version that the models see.
+        version = self._run.cut.get(name)
+        if version is None and (name.partition(".")[0] in CUT_SCHEMAS or name in CUT_TABLES or not self._run.tables.exists(name)):
+            return None
+        return self._run.tables.state(name, version)
 
 
 class _Dbt:
@@ -158,11 +200,33 @@ class _Dbt:
         # Without variables: dbt would parse everything anew whenever one of them has changed.
         self._manifest = self._invoke("parse", []).result
 
+    def models(self, schemas: tuple[str, ...]) -> list[_Model]:
+        """The models of these schemas, by table."""
+        found = [node for node in self._manifest.nodes.values() if node.resource_type == "model" and node.fqn[1] in schemas]
+        return sorted((self._model(node) for node in found), key=lambda m: m.table)
+
+    def _model(self, node: Any) -> _Model:
+        nodes, sources, macros = self._manifest.nodes, self._manifest.sources, self._manifest.macros
+        above = _reached(node.depends_on.nodes, lambda i: nodes[i].depends_on.nodes if i in nodes else ())
+        called = _reached(node.depends_on.macros, lambda i: macros[i].depends_on.macros if i in macros else ())
+        code = [node.raw_code, *(macros[i].macro_sql for i in called if i in macros)]
+        overlay = _overlay(self._run)
+        return _Model(
+            node.name,
+            node.original_file_path,
+            f"{node.schema}.{node.alias}",
+            node.config.materialized == "view",
+            frozenset(nodes[i].name for i in above if i in nodes),
+            frozenset(f"{n.schema}.{n.identifier}" for n in (sources[i] for i in above if i in sources))
+            | frozenset(f"{n.schema}.{n.alias}" for n in (nodes[i] for i in above if i in nodes) if n.config.materialized != "view"),
+            any(_CLOCK.search(text) for text in code),
+            overlay is not None and (overlay / node.path).exists(),
+        )
+
     def run(self, options: list[str], models: int) -> list[Any]:
         """Build models; raises TransformError where one could not be built."""
         shutil.rmtree(self._scratch, ignore_errors=True)
         barrier("scratch.after_clearing", self._step)
-        self._run.engine.spark  # noqa: B018 - dbt finds the session through SPARK_REMOTE, which the engine sets
         with self._run.progress.task(f"dbt run {self._step}", total=models) as task:
             barriers = _Barriers()
 
@@ -186,6 +250,7 @@ class _Dbt:
             return self._results("test", options, lambda event: task.advance() if event.info.name == "NodeFinished" else None)
 
     def _results(self, command: str, options: list[str], on_event: Callable[[Any], None]) -> list[Any]:
+        self._run.engine.spark  # noqa: B018 - dbt finds the session through SPARK_REMOTE, which the engine sets
         outcome = self._invoke(command, ["--vars", json.dumps(self._variables), *options], on_event)
         return list(outcome.result.results)
 
@@ -204,6 +269,17 @@ class _Dbt:
         if outcome.exception is not None:
             raise TransformError(f"dbt {command} ({self._step}): {outcome.exception}; more in {self._logs / 'dbt.log'}")
         return outcome
+
+
+def _reached(start: Iterable[str], beyond: Callable[[str], Iterable[str]]) -> set[str]:
+    """What is named at the start and all that it leads to."""
+    found: set[str] = set()
+    ahead = list(start)
+    while ahead:
+        if (name := ahead.pop()) not in found:
+            found.add(name)
+            ahead += beyond(name)
+    return found
 
 
 class _Barriers:

@@ -113,7 +113,11 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
             union all
             select {{ columns | join(', ') }}
             from {{ this }} as known
-            left semi join ({{ staged }}) as changed
+            left semi join (
+                select _sender_code, {{ source_key(feed.key) }} as _source_key
+                from {{ source('bronze', feed.feed) }}
+                where {{ arrived_since(feed.feed) }}
+            ) as changed
                 on known._sender_code = changed._sender_code and known._source_key = changed._source_key
         ) as versions
     ) as ranked
@@ -144,6 +148,13 @@ What has come since the last finished build, as its transform found it in the fi
 {% macro arrived_since(feed) -%}
     {%- set since = var('since').get(feed, '1970-01-01 00:00:00') -%}
     {{ "_received_at >= timestamp '" ~ since ~ "'" if since else 'false' }}
+{%- endmacro %}
+
+{# The feeds that brought something; every feed where none did, as there is no SQL for nothing. #}
+{% macro arrived_feeds() -%}
+    {%- set arrived = [] -%}
+    {%- for feed in feeds() if var('since').get(feed, 'ever') -%}{%- do arrived.append(feed) -%}{%- endfor -%}
+    {{ return(arrived or feeds()) }}
 {%- endmacro %}
 
 {# A key of any number of columns as one string: the parts cannot be confused, a null part is not an empty one. #}

@@ -48,10 +48,21 @@ DELTA = {
     "spark.ui.enabled": "false",
     "spark.log.level": "WARN",
 }
+# One quick compiler with room for all it compiles, no second look at classes that came in a wheel, and few collections of garbage.
+SMALL_JVM = (
+    "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m -XX:+UseSerialGC -Xmn700m -XX:+UnlockDiagnosticVMOptions -XX:-BytecodeVerificationRemote"
+)
 # Thousands of rows: nearly all of the time goes into planning, into compiling code for a handful of rows, and into tasks that have nothing to do.
 SMALL = {
     "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.properties.defaults.dataSkippingNumIndexedCols": "0",
+    "spark.databricks.delta.merge.materializeSource": "none",
+    "spark.databricks.delta.history.metricsEnabled": "false",
+    "spark.sql.shuffle.partitions": "1",
+    "spark.sql.optimizer.runtime.bloomFilter.enabled": "false",
+    "spark.sql.ui.explainMode": "simple",
+    "spark.sql.ui.retainedExecutions": "1",
+    "spark.ui.liveUpdate.period": "-1",
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.codegen.wholeStage": "false",
     "spark.sql.codegen.factoryMode": "NO_CODEGEN",
@@ -60,8 +71,8 @@ SMALL = {
     "spark.sql.maxPlanStringLength": "1000",
     "spark.driver.memory": "2g",
     "spark.executor.memory": "1g",
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
-    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.driver.extraJavaOptions": SMALL_JVM,
+    "spark.executor.extraJavaOptions": SMALL_JVM,
 }
 # Millions of rows: what a benchmark owes its peer.
 BEST = {

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import duckdb
 import pyarrow as pa
 import pytest
 
+from gridlake import transform
 from gridlake.runs import Run
 from gridlake.tables import Tables
 from tests.engine.bronze import at, land, new_run
@@ -173,16 +176,33 @@ def build(home: Path, as_of: str, *deliveries: Callable[[Run], None]) -> dict[st
         run.close()
 
 
+@contextmanager
+def watched() -> Iterator[list[str]]:
+    """The paths of the models that dbt is asked to build in the meantime."""
+    asked: list[str] = []
+    run = transform._Dbt.run
+
+    def noted(self: transform._Dbt, options: list[str], models: int) -> list[Any]:
+        asked.extend(o.removeprefix("path:models/").removesuffix(".sql") for o in options if o.startswith("path:"))
+        return run(self, options, models)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transform._Dbt, "run", noted)
+        yield asked
+
+
 @pytest.fixture(scope="module")
 def lakes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, dict[str, Any]]]:
-    """A lake built in three increments, one built at once, and what the last increment returned."""
+    """A lake built in three increments, one built at once, and what the last increment returned; under `asked` the models that it built."""
     folder = tmp_path_factory.mktemp("increments")
     # A handful of regions in the place of the province's 27,036.
     (folder / "declared" / "vocabularies").mkdir(parents=True)
     (folder / "declared" / "vocabularies" / "regions_cn.csv").write_text(REGIONS, encoding="utf-8")
     returned: dict[str, dict[str, Any]] = {}
     for as_of, deliver in DELIVERIES.items():
-        returned = build(folder / "grown", as_of, deliver)
+        with watched() as asked:
+            returned = build(folder / "grown", as_of, deliver)
+    returned["asked"] = dict.fromkeys(asked, True)
     build(folder / "whole", LAST, *DELIVERIES.values())
     return folder / "grown", folder / "whole", returned
 
@@ -202,6 +222,36 @@ def test_three_increments_end_where_one_full_build_ends(lakes: tuple[Path, Path,
         one_way, other_way = Tables(grown / "tables").read(name), Tables(whole / "tables").read(name)  # noqa: F841 - DuckDB reads them by name
         differing[name] = duckdb.sql("(from one_way except all from other_way) union all (from other_way except all from one_way)").fetchall()
     assert {name: found for name, found in differing.items() if found} == {}
+
+
+def test_what_cannot_have_changed_is_not_built(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, _, returned = lakes
+    asked = returned["asked"].keys()
+    brought = {"event", "event_step", "grid", "team_member"}
+    staged = {name.removeprefix("staging/stg_city_platform__") for name in asked if "city_platform__" in name}
+    assert staged == brought
+    assert {"staging/row_conservation", "theme/team", "item/item", "business/event", "mart/event_daily", "mart/region_overview"} <= asked
+    # Its steps brought nothing, but a dispute may be overdue since yesterday.
+    assert "business/dispute" in asked
+    assert not {"theme/region", "theme/key_person", "theme/key_place", "theme/organisation", "item/event_level", "business/visit"} & asked
+    assert returned["build"]["tables"].keys() >= {"theme.person", "business.event"}, "the result names every table"
+
+
+def test_a_table_that_something_else_has_changed_is_built_again(lakes: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    grown, _, _ = lakes
+    shutil.copytree(grown, tmp_path / "lake")
+    shutil.copytree(grown.parent / "declared", tmp_path / "declared")
+    tables = Tables(tmp_path / "lake" / "tables")
+    steps = tables.read("business.event_step")
+    tables.overwrite("business.event_step", steps.slice(0, steps.num_rows - 1))
+    run = new_run(tmp_path / "lake", LAST, tmp_path / "declared")
+    try:
+        with watched() as asked:
+            run.perform("build")
+    finally:
+        run.close()
+    assert set(asked) == {"business/event_step", "business/event"}
+    assert tables.read("business.event_step").sort_by("step_id").equals(steps.sort_by("step_id"))
 
 
 def test_increments_are_merged_not_rebuilt(lakes: tuple[Path, Path, dict[str, Any]]) -> None:

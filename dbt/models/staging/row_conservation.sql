@@ -1,7 +1,8 @@
 -- one row per feed: what became of each of its bronze rows
 -- Counted by key and content, not joined row by row: an aggregate goes on on disk where it does not fit the memory, a join cannot.
-{{ config(materialized='incremental', unique_key='feed') }}
-{% for feed in feeds() %}
+{{ config(materialized='incremental', unique_key='feed', meta={'complete': false}) }}
+-- A feed that brought nothing since the last build is as it was; one that is declared no more makes another project, which is built anew.
+{% for feed in (arrived_feeds() if is_incremental() else feeds()) %}
 select
     '{{ feed }}' as feed,
     coalesce(sum(landed_count), cast(0 as bigint)) as bronze_count,
