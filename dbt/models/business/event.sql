@@ -2,29 +2,33 @@
 {{ config(
     materialized='incremental',
     unique_key='event_id',
+    pre_hook="{{ event_progress() }}",
     meta={'compared': ['_source_position', 'grid_code', 'step_count', 'first_response_minutes', 'is_closed', 'is_overdue']}
 ) }}
-with step as (
-    select
-        event_id,
-        count(*) as step_count,
-        min(case when action_code <> 'report' then happened_at end) as first_response_at
-    from {{ ref('event_step') }}
-    group by event_id
-),
-
-final_state as (
+-- depends_on: {{ ref('event_step') }}
+with final_state as (
     select code as state_code
     from {{ source('reference', 'code_list') }}
     where list_name = 'event_state' and get_json_object(attributes, '$.is_final') = 'true'
 ),
 
-coded as (
+-- In every join here the narrower side stands first: the embedded engine holds it in memory. This one comes before the others, while the engine still knows
+-- how wide both are.
+stepped as (
     select
         reported.*,
+        step.step_count,
+        step.first_response_at
+    from changes.event_progress as step
+    right outer join {{ ref('stg_event') }} as reported on step.event_id = reported.event_id
+),
+
+coded as (
+    select
+        stepped.*,
         code.grid_code
     from {{ source('resolved', 'grid_code') }} as code
-    right outer join {{ ref('stg_event') }} as reported on code.grid_id = reported.grid_id
+    right outer join stepped on code.grid_id = stepped.grid_id
 ),
 
 event as (
@@ -61,13 +65,11 @@ select
     event.closed_at,
     event.changed_at,
     event.business_date,
-    coalesce(step.step_count, cast(0 as bigint)) as step_count,
-    {{ minutes_between('event.reported_at', 'step.first_response_at') }} as first_response_minutes,
+    coalesce(event.step_count, cast(0 as bigint)) as step_count,
+    {{ minutes_between('event.reported_at', 'event.first_response_at') }} as first_response_minutes,
     {{ minutes_between('event.reported_at', 'event.closed_at') }} as handling_minutes,
     event.is_closed,
     coalesce(event.measured_until > event.deadline_at, false) as is_overdue,
     event.reporter_member_id,
     {{ prefixed('event', audit_columns()) }}
--- In every join here the narrower side stands first: the embedded engine holds it in memory.
-from step
-right outer join event on step.event_id = event.event_id
+from event
