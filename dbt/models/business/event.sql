@@ -12,8 +12,8 @@ with final_state as (
     where list_name = 'event_state' and get_json_object(attributes, '$.is_final') = 'true'
 ),
 
--- In every join here the narrower side stands first: the embedded engine holds it in memory. This one comes before the others, while the engine still knows
--- how wide both are.
+-- In every join here the narrower side stands first: the embedded engine holds it in memory. This one comes before the others, while the engine
+-- still knows how wide both are.
 stepped as (
     select
         reported.*,
