@@ -53,13 +53,14 @@ class Factor(_Declaration):
 
     The query gives at most one row per subject: subject_id, value, evidence_id, evidence_type and one whole number for each of `numbers`.
     With `lookback_days` it may be asked for the subjects of some days at a time: the views `event` and `event_text` then hold those days and
-    so many before.
+    so many before. Where a subject is compared with many others, `rows_at_a_time` keeps the slices small.
     """
 
     title: Text
     subject: Literal["event"]
     description: str
     lookback_days: Annotated[int, Field(ge=0)] | None = None
+    rows_at_a_time: Annotated[int, Field(gt=0)] | None = None
     parameters: Mapping[str, Parameter] = {}
     numbers: Mapping[str, str] = {}
     id: str

@@ -119,7 +119,7 @@ def signals(run: Run, factor: Factor) -> pa.Table:
     lookback = factor.lookback_days
     parts = []
     try:
-        for part in [slices.WHOLE] if lookback is None else slices.of_days(run, table):
+        for part in [slices.WHOLE] if lookback is None else slices.of_days(run, table, factor.rows_at_a_time):
             for name, view in _VIEWS.items():
                 part.seen(run.spark.table(name), lookback or 0).createOrReplaceTempView(view)
             given = run.spark.sql(factor.query)

@@ -55,7 +55,7 @@ def main() -> None:
 def simulated(folder: Path, events: int) -> Path:
     """An inbox of the feeds whose size is that of the events."""
     inbox = folder / f"inbox-{events}"
-    command = [GRIDLAKE, "simulate", "--spine", "--format", "parquet", "--events", str(events), "--inbox", str(inbox)]
+    command = [GRIDLAKE, "simulate", "--spine", "--cities", "all", "--format", "parquet", "--events", str(events), "--inbox", str(inbox)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return inbox
 
