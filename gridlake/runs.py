@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache, cached_property
+from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -181,7 +181,6 @@ class Run:
         assert self._engine is not None
         present = frozenset(self.tables.names())
 
-        @cache
         def columns_of(table: str) -> frozenset[str]:
             return frozenset(self.tables.schema(table).names if table in present else ())
 
