@@ -18,6 +18,7 @@ from rich.table import Table
 
 from gridlake import __version__, runs
 from gridlake.contracts import ContractError
+from gridlake.credentials import CredentialError
 from gridlake.engine import EngineError
 from gridlake.runs import STEPS, Run, RunError
 from gridlake.senders import SenderError
@@ -25,7 +26,7 @@ from gridlake.settings import Settings
 from gridlake.vocabularies import VocabularyError
 
 # Errors whose message is written for the person at the terminal; anything else is a bug and keeps its traceback.
-EXPECTED_ERRORS = (ContractError, SenderError, VocabularyError, RunError, EngineError)
+EXPECTED_ERRORS = (ContractError, SenderError, CredentialError, VocabularyError, RunError, EngineError)
 
 # A log file or a pipe has no edge; this shows the widest table in whole words.
 _WIDTH_OF_FILES = 140

@@ -22,7 +22,10 @@ class SenderError(Exception):
 
 @dataclass(frozen=True)
 class Sender:
-    """One city platform or department; `feeds` gives the contract versions it may send, `regions` the subtrees it answers for."""
+    """One city platform or department; `feeds` gives the contract versions it may send, `regions` the subtrees it answers for.
+
+    `http_secret` names the key of its pushes (gridlake.credentials); a sender without one cannot push.
+    """
 
     code: str
     name: str
@@ -30,6 +33,7 @@ class Sender:
     region_system: str
     regions: tuple[str, ...]
     feeds: Mapping[str, SpecifierSet]
+    http_secret: str | None = None
 
     def may_send(self, source: str, feed: str, version: str) -> bool:
         """Whether the sender is entitled to this feed at this contract version."""
@@ -68,6 +72,15 @@ def load(path: Path) -> Sender:
             region_system=document.get("region_system", "cn"),
             regions=tuple(str(r) for r in document["regions"]),
             feeds={str(feed): SpecifierSet(str(versions)) for feed, versions in document["feeds"].items()},
+            http_secret=_http_secret(document.get("credentials") or {}),
         )
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, InvalidSpecifier) as error:
         raise SenderError(f"{path}: expected name, regions and feeds {{<source>.<feed>: '>=1,<2'}}; problem: {error!r}") from error
+
+
+def _http_secret(credentials: Mapping[str, Mapping[str, str]]) -> str | None:
+    """credentials: {http: {secret: <name>}}; anything else, a key itself above all, is refused."""
+    unknown = {*credentials} - {"http"} | {*credentials.get("http", {})} - {"secret"}
+    if unknown:
+        raise TypeError("credentials: expected {http: {secret: <name>}}, the name of a secret and never the secret")
+    return str(credentials["http"]["secret"]) if credentials else None

@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     memory_mb: int = Field(2000, gt=0, description="what sorts, aggregates and joins of the embedded engine may hold before they spill to the disk")
     contracts: Path | None = Field(None, description="a folder of further contracts, senders, vocabularies and models")
     key_file: Path | None = Field(None, description="column keys; default <home>.keys.json, beside the lake, never in it")
+    secret_file: Path | None = Field(
+        None, description="senders' keys and passwords of pulls; default <home>.secrets.json, beside the lake, never in it"
+    )
     as_of: datetime | None = Field(None, description="fixes 'now' for a run (ISO 8601); default: the data's own clock")
     project: Path = Field(CHECKOUT, description="the checkout with expectations/, dbt/ and docs/")
 
@@ -29,6 +32,11 @@ class Settings(BaseSettings):
     def keys(self) -> Path:
         """The file of column keys."""
         return self.key_file or self.home.with_name(self.home.name + ".keys.json")
+
+    @property
+    def secrets(self) -> Path:
+        """The file of secrets that declarations name."""
+        return self.secret_file or self.home.with_name(self.home.name + ".secrets.json")
 
     @property
     def tables(self) -> Path:
