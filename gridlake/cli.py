@@ -23,10 +23,11 @@ from gridlake.engine import EngineError
 from gridlake.runs import STEPS, Run, RunError
 from gridlake.senders import SenderError
 from gridlake.settings import Settings
+from gridlake.tables import Fenced, Held
 from gridlake.vocabularies import VocabularyError
 
 # Errors whose message is written for the person at the terminal; anything else is a bug and keeps its traceback.
-EXPECTED_ERRORS = (ContractError, SenderError, CredentialError, VocabularyError, RunError, EngineError)
+EXPECTED_ERRORS = (ContractError, SenderError, CredentialError, VocabularyError, RunError, EngineError, Fenced, Held)
 
 # A log file or a pipe has no edge; this shows the widest table in whole words.
 _WIDTH_OF_FILES = 140

@@ -7,19 +7,22 @@ aside too: the log before it is kept, so nothing is lost.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
+import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema, Transaction
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction
 
 from gridlake.barriers import barrier
@@ -29,6 +32,9 @@ ROWS_PER_FILE = 1_000_000
 _COMMIT = re.compile(r"\d{20}\.json")
 _CHECKPOINT = re.compile(r"\d{20}\.checkpoint\.parquet")
 _PARQUET_END = b"PAR1"
+# A commit of a large batch takes seconds. Who holds a table longer is stopped or lost, and a person has to look.
+_LONGEST_HOLD = 300.0
+_LOOK_AGAIN = 0.005
 # The log is kept: kept manifests name old versions.
 _AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
@@ -39,6 +45,14 @@ class SchemaConflict(Exception):
 
 class StaleTransaction(Exception):
     """An app transaction of the append is already in the table at that version or past it."""
+
+
+class Fenced(Exception):
+    """Another process has taken over what the append believes to be its own."""
+
+
+class Held(Exception):
+    """A table is held by another writer for too long."""
 
 
 def fsync(path: Path) -> None:
@@ -129,10 +143,11 @@ class Tables:
                 )
         if missing:
             added = Schema.from_arrow(pa.schema([f.with_nullable(True) for f in missing]))
+            before = int(table.version())
             barrier("table.before_columns", name)
             table.alter.add_columns([Field(f.name, f.type, nullable=True) for f in added.fields], post_commithook_properties=_AFTER_COMMIT)
             barrier("table.after_columns", name)
-            self._sync_log(path)
+            self._sync_log(path, before)
 
     def resume_point(self, name: str, app_id: str) -> int | None:
         """The version of the app transaction in the newest snapshot; None where the table or the app is unknown."""
@@ -146,18 +161,59 @@ class Tables:
         found = ((app_id, table.transaction_version(app_id)) for app_id in app_ids)
         return {app_id: int(version) for app_id, version in found if version is not None}
 
-    def append(self, name: str, data: pa.Table, transactions: Mapping[str, int] | None = None) -> int:
+    def append(self, name: str, data: pa.Table, transactions: Mapping[str, int] | None = None, epochs: Mapping[str, int] | None = None) -> int:
         """Append rows durably and atomically together with their app transactions; gives the new version.
 
-        Raises SchemaConflict unless the data's columns are the table's, and StaleTransaction when an app is already there.
+        `epochs` are those that `claim` gave: nothing is written once another has claimed them. Raises SchemaConflict unless the data's
+        columns are the table's, StaleTransaction when an app is already there, and Fenced.
         """
-        return self._commit(name, data, dict(transactions or {}), mode="append")
+        return self._commit(name, data, dict(transactions or {}), dict(epochs or {}), mode="append")
+
+    def claim(self, name: str, apps: Iterable[str]) -> dict[str, int]:
+        """Raise the epoch of each app by one and give them; an append that names an older one is Fenced from now on, one under way among them."""
+        while True:
+            table = self._open(name)
+            epochs = {app: int(table.transaction_version(app) or 0) + 1 for app in apps}
+            if not epochs:
+                return epochs
+            try:
+                self._commit(name, pa.schema(table.schema().to_arrow()).empty_table(), epochs, {}, mode="append")
+            except (StaleTransaction, CommitFailedError):
+                continue  # another claimed one of them at the same time; the later claim is above its
+            return epochs
+
+    @contextmanager
+    def only_writer(self, name: str) -> Iterator[None]:
+        """Be the only process that holds this table so; waits for others, and a killed holder lets go by itself.
+
+        Raises Held, with the holder's process number, when another does not let go.
+        """
+        path = self.root / ".locks" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + _LONGEST_HOLD
+        with path.open("a+") as handle:
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        handle.seek(0)
+                        holder = handle.read().strip() or "unknown"
+                        raise Held(
+                            f"{name}: process {holder} has held it for {_LONGEST_HOLD:.0f} s; it is stopped or waits for a disk: look, and end it"
+                        ) from None
+                    time.sleep(_LOOK_AGAIN)
+            handle.truncate(0)
+            handle.write(str(os.getpid()))
+            handle.flush()
+            yield
 
     def overwrite(self, name: str, data: pa.Table) -> int:
         """Replace all rows (and the schema); creates the table where there is none. Gives the new version."""
         if not self.exists(name):
             self.ensure(name, data.schema)
-        return self._commit(name, data, {}, mode="overwrite")
+        return self._commit(name, data, {}, {}, mode="overwrite")
 
     def read(self, name: str, *, version: int | None = None, columns: list[str] | None = None, where: ds.Expression | None = None) -> pa.Table:
         """Rows of one version as Arrow; `where` is a pyarrow dataset expression, pushed down to the files."""
@@ -193,9 +249,11 @@ class Tables:
         except TableNotFoundError:
             raise KeyError(f"no table {name} under {self.root}; there are {', '.join(self.names()) or 'none'}") from None
 
-    def _commit(self, name: str, data: pa.Table, transactions: dict[str, int], *, mode: str) -> int:
+    def _commit(self, name: str, data: pa.Table, transactions: dict[str, int], epochs: dict[str, int], *, mode: str) -> int:
         path = self.path(name)
         table = self._open(name)
+        before = int(table.version())
+        _see_unfenced(name, table, epochs)
         for app_id, version in transactions.items():
             present = table.transaction_version(app_id)
             if present is not None and int(present) >= version:
@@ -206,15 +264,20 @@ class Tables:
         if actions:
             fsync(path)
         barrier("table.between_files_and_commit", name)
-        table.create_write_transaction(
-            actions=actions,
-            mode=mode,
-            schema=Schema.from_arrow(data.schema) if mode == "overwrite" else table.schema(),
-            commit_properties=CommitProperties(app_transactions=[Transaction(a, v) for a, v in transactions.items()]),
-            post_commithook_properties=_AFTER_COMMIT,
-        )
+        try:
+            table.create_write_transaction(
+                actions=actions,
+                mode=mode,
+                schema=Schema.from_arrow(data.schema) if mode == "overwrite" else table.schema(),
+                commit_properties=CommitProperties(app_transactions=[Transaction(a, v) for a, v in (transactions | epochs).items()]),
+                post_commithook_properties=_AFTER_COMMIT,
+            )
+        except CommitFailedError:
+            # Delta lets no two concurrent commits name one app.
+            _see_unfenced(name, self._open(name), epochs)
+            raise
         barrier("table.after_commit", name)
-        self._sync_log(path)
+        self._sync_log(path, before)
         barrier("table.after_sync", name)
         table.update_incremental()
         return int(table.version())
@@ -235,12 +298,15 @@ class Tables:
         )
 
     @staticmethod
-    def _sync_log(path: Path) -> None:
+    def _sync_log(path: Path, since: int = -1) -> None:
+        """Put on the disk what was committed after the version `since`: of several writers' commits ours need not be the newest."""
         log = path / "_delta_log"
         newest = _newest(log, _COMMIT)
         if newest is None:
             raise FileNotFoundError(f"{log}: expected the commit just written, found none; something else removes files there")
-        fsync(newest)
+        for commit in log.glob("*.json"):
+            if _COMMIT.fullmatch(commit.name) and (int(commit.stem) > since or commit == newest):
+                fsync(commit)
         checkpoint = log / f"{newest.stem}.checkpoint.parquet"
         if checkpoint.exists():
             fsync(checkpoint)
@@ -258,6 +324,15 @@ class Tables:
                 (log / "_last_checkpoint").unlink(missing_ok=True)
                 newest.rename(newest.with_name(f"{newest.name}.torn-{uuid.uuid4().hex[:8]}"))
                 fsync(log)
+
+
+def _see_unfenced(name: str, table: DeltaTable, epochs: Mapping[str, int]) -> None:
+    for app, epoch in epochs.items():
+        present = table.transaction_version(app)
+        if present is None or int(present) != epoch:
+            raise Fenced(
+                f"{name}: {app} is at {present}, this process took it over at {epoch}; another process lands it now, so leave it to that one"
+            )
 
 
 def _newest(log: Path, pattern: re.Pattern[str]) -> Path | None:

@@ -83,7 +83,7 @@ def rows(receipts: Sequence[Receipt]) -> pa.Table:
             "received_at": r.received_at,
             "state": r.state,
             "message": r.said(),
-            "payload_bytes": r.chunk.delivery.size if r.chunk.number == 1 else 0,
+            "payload_bytes": r.chunk.payload_bytes,
         }
         for r in receipts
     ]

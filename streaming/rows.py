@@ -41,9 +41,10 @@ class RefusedWhole(Exception):
 
 @dataclass(frozen=True)
 class Delivery:
-    """One thing that a sender sent: a file, a request body, a topic partition.
+    """One thing that a sender sent: a file, or a log, which has no end: a topic partition, the journal of a sender's requests.
 
-    `id` is the same whenever the same content is met again. `refusal` stands where its bytes need not be read at all.
+    `id` is the same whenever the same content is met again. `refusal` stands where its bytes need not be read at all. The rows of a log are
+    numbered by their offsets; its file name is that of the topic.
     """
 
     feed: str
@@ -53,6 +54,7 @@ class Delivery:
     size: int
     path: Path | None = None
     refusal: Refusal | None = None
+    is_log: bool = False
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,10 @@ Block = Lines | Cells | Columns | Unreadable
 
 @dataclass(frozen=True)
 class Chunk:
-    """Consecutive rows of one delivery, numbered from 1 within it. The last chunk of a delivery without rows has none."""
+    """Consecutive rows of one delivery, numbered from 1 within it. The last chunk of a delivery without rows has none.
+
+    Of a log, rows are numbered by their offsets, the chunk by its first one; where offsets are missing another chunk begins.
+    """
 
     delivery: Delivery
     number: int
@@ -178,6 +183,19 @@ class Chunk:
     def last_row(self) -> int:
         """The number of its last row; one less than `first_row` where it has none."""
         return self.first_row + self.rows - 1
+
+    @property
+    def payload_bytes(self) -> int:
+        """What its receipt counts as sent, so that the receipts of a delivery add up to its size."""
+        if self.delivery.is_log:
+            return self.size
+        return self.delivery.size if self.number == 1 else 0
+
+    @property
+    def refused_whole(self) -> Unreadable | None:
+        """Why nothing of its delivery could be taken in."""
+        first = self.blocks[0] if self.blocks else None
+        return first if isinstance(first, Unreadable) and first.is_whole else None
 
 
 class Readable(Protocol):

@@ -70,7 +70,9 @@ def test_null_and_absent_are_the_same_payload_but_empty_text_is_not(lake: Lake) 
 
 def test_equal_hashes_of_unequal_digests_are_told_apart(lake: Lake, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """Every row has the same 64-bit hash, as if all of them collided: only the whole digest decides."""
-    monkeypatch.setattr(repeats, "_HASH", "hash(length(_sender_code) * 0)")
+    hash_, rest = repeats._IDENTITY.split(" as h, ")
+    assert hash_.startswith("hash(")
+    monkeypatch.setattr(repeats, "_IDENTITY", f"hash(length(_sender_code) * 0) as h, {rest}")
     lake.put("a.jsonl", [visit(n) for n in range(20)])
     assert counts(lake) == (20, 20, 0)
     lake.put("b.jsonl", [visit(n) for n in range(10, 30)])
@@ -83,7 +85,28 @@ def test_rows_landed_by_this_run_are_known_to_its_later_batches(lake: Lake) -> N
     assert counts(lake) == (120_000, 100_000, 20_000)
 
 
-def test_hashes_found_are_exactly_those_held() -> None:
-    held = np.array([2, 5, 9], np.uint64)
-    assert repeats._contains(held, np.array([1, 2, 9, 10], np.uint64)).tolist() == [False, True, True, False]
-    assert repeats._contains(held[:0], np.array([1], np.uint64)).tolist() == [False]
+def _rows(*of: tuple[int, int, int]) -> repeats._Rows:
+    h, d, s = (np.array(column) for column in zip(*of, strict=True)) if of else ([], [], [])
+    return repeats._NONE.with_(repeats._Rows(np.array(h, np.uint64), np.array(d, np.uint64), np.array(s, np.uint32)))
+
+
+def test_rows_found_are_exactly_those_held_and_received_within_the_window() -> None:
+    held = _rows((2, 1, 100), (5, 1, 100), (9, 1, 100), (9, 1, 500), (9, 2, 100))
+    wanted = [
+        (1, 1, 150),
+        (2, 1, 150),
+        (2, 2, 150),
+        (5, 1, 200),
+        (5, 1, 201),
+        (5, 1, 99),
+        (9, 1, 150),
+        (9, 1, 550),
+        (9, 1, 300),
+        (9, 2, 150),
+        (10, 1, 150),
+    ]
+    expected = {(2, 1, 150), (5, 1, 200), (9, 1, 150), (9, 1, 550), (9, 2, 150)}
+    for row in wanted:
+        assert held.hold(_rows(row), 100).tolist() == [row in expected], row
+    assert held.hold(_rows(*wanted), 100).sum() == len(expected)
+    assert _rows().hold(_rows((1, 1, 1)), 100).tolist() == [False]

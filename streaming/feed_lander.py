@@ -1,0 +1,338 @@
+"""Lands batches of one feed: decodes and judges rows, then commits refused rows, receipts and bronze, in that order.
+
+Bronze's app transactions alone say what is landed. Whoever lands a delivery again begins after bronze's point with the batch that the other two
+tables have of it, skips what they have, and ends in the same tables. Several processes may land one feed: reading and checking go side by side,
+commits one after another, and a log that another lander has taken over is fenced by its epoch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from gridlake.barriers import barrier
+from gridlake.contracts import Contract
+from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
+from gridlake.regions import RegionTree
+from gridlake.runs import Run
+from gridlake.tables import Tables
+from streaming import quarantine, receipts
+from streaming.bronze import Audit, BronzeRows, Digests
+from streaming.checks import Checks
+from streaming.decoder import Decoded, Decoder
+from streaming.reasons import Mask, Reasons
+from streaming.receipts import BELOW_MINIMUM, EMPTY, LANDED, REFUSED_WHOLE, WARNING, Receipt
+from streaming.repeats import Repeats
+from streaming.rows import Block, Chunk, Delivery, Unreadable
+
+# The app transaction that says that a delivery is landed to its end; the delivery's own says how far it is.
+END = "#end"
+# The app transaction that counts how often a log was taken over.
+EPOCH = "#epoch"
+BEFORE_ANY = -1
+
+
+@dataclass
+class Batch:
+    """Chunks that are committed together. `below_minimum`: their deliveries hold fewer rows than the contract asks for."""
+
+    chunks: Sequence[Chunk]
+    received_at: datetime
+    below_minimum: frozenset[int] = frozenset()
+
+    @cached_property
+    def rows(self) -> int:
+        """How many rows."""
+        return sum(c.rows for c in self.chunks)
+
+    @cached_property
+    def chunk_of_row(self) -> npt.NDArray[np.int64]:
+        """For each row the place of its chunk."""
+        return np.repeat(np.arange(len(self.chunks)), [c.rows for c in self.chunks])
+
+    @cached_property
+    def row_numbers(self) -> npt.NDArray[np.int64]:
+        """For each row its number within its delivery."""
+        return np.concatenate([np.arange(c.first_row, c.last_row + 1) for c in self.chunks])
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """The rows as sent."""
+        return [block for chunk in self.chunks for block in chunk.blocks]
+
+    @property
+    def points(self) -> dict[str, int]:
+        """The last row of each delivery."""
+        return {c.delivery.id: c.last_row for c in self.chunks}
+
+    def payloads(self, rows: npt.NDArray[np.int64]) -> tuple[list[bytes], list[str | None]]:
+        """(the bytes as sent, the sealed file that holds them instead) of some rows."""
+        starts = np.cumsum([0, *map(len, self.blocks)])
+        payloads, references = [], []
+        for row, index in zip(rows.tolist(), (np.searchsorted(starts, rows, side="right") - 1).tolist(), strict=True):
+            block = self.blocks[index]
+            payloads.append(block.payload(row - int(starts[index])))
+            references.append(block.reference if isinstance(block, Unreadable) else None)
+        return payloads, references
+
+    def audit(self, rows: npt.NDArray[np.int64], contract_version: str) -> Audit:
+        """Where some rows come from."""
+        owner = pa.array(self.chunk_of_row[rows])
+        return Audit(
+            sender_code=pa.array([c.delivery.sender_code for c in self.chunks], pa.string()).take(owner),
+            delivery_id=pa.array([c.delivery.id for c in self.chunks], pa.string()).take(owner),
+            row=pa.array(self.row_numbers[rows]),
+            received_at=self.received_at,
+            contract_version=contract_version,
+        )
+
+    def per_chunk(self, mask: Mask) -> npt.NDArray[np.int64]:
+        """How many rows of each chunk the mask has."""
+        return np.bincount(self.chunk_of_row[mask], minlength=len(self.chunks))
+
+
+@dataclass
+class Unfinished:
+    """How far other tables than bronze are with deliveries that bronze has not whole: not further, unless a lander was killed."""
+
+    landed: dict[str, int] = field(default_factory=dict)
+    quarantined: dict[str, int] = field(default_factory=dict)
+    receipted: dict[str, int] = field(default_factory=dict)
+
+    def begun(self, delivery: Delivery) -> int:
+        """The last row of the chunk that was begun and not finished; what bronze has, where none was."""
+        return max(points.get(delivery.id, BEFORE_ANY) for points in (self.landed, self.quarantined, self.receipted))
+
+    def is_pending(self, delivery: Delivery) -> bool:
+        """Whether a killed lander left a chunk of it between two commits."""
+        return self.begun(delivery) > self.landed.get(delivery.id, BEFORE_ANY)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A batch and what is to become of its rows: masks over all of them, and `columns`, `op` and `digests` of those `accepted` (their places)."""
+
+    batch: Batch
+    refused: Mask
+    duplicate: Mask
+    accepted: npt.NDArray[np.int64]
+    columns: Mapping[str, pa.Array]
+    op: pa.Array
+    digests: pa.Array
+    reasons: Reasons
+    warnings: Reasons
+
+    def without(self, repeated: Mask) -> Judged:
+        """The same with some of the accepted rows (a mask over them) found to be duplicates."""
+        kept = pa.array(np.flatnonzero(~repeated))
+        duplicate = self.duplicate.copy()
+        duplicate[self.accepted[repeated]] = True
+        return replace(
+            self,
+            duplicate=duplicate,
+            accepted=self.accepted[~repeated],
+            columns={name: a.take(kept) for name, a in self.columns.items()},
+            op=self.op.take(kept),
+            digests=self.digests.take(kept),
+        )
+
+
+def prepare(run: Run) -> None:
+    """Create the tables of every feed, and add the columns that its contract has gained."""
+    with run.tables.only_writer(receipts.TABLE):  # another lander may be starting too
+        run.tables.ensure(receipts.TABLE, RECEIPT_SCHEMA)
+        for feed, contract in run.contracts.items():
+            run.tables.ensure(f"bronze.{feed}", bronze_schema(contract))
+            run.tables.ensure(f"quarantine.{feed}", QUARANTINE_SCHEMA)
+
+
+class FeedLander:
+    """Lands what is sent for one contract; its tables are there (`prepare`)."""
+
+    def __init__(self, run: Run, contract: Contract, regions: RegionTree) -> None:
+        self._run, self.contract = run, contract
+        self._tables: Tables = run.tables
+        self._bronze, self._quarantine = f"bronze.{contract.id}", f"quarantine.{contract.id}"
+        self._decoder = Decoder(contract)
+        self._checks = Checks(contract, run.vocabularies, regions)
+        self._rows = BronzeRows(contract, run.keys)
+        self._digests = Digests(contract, run.keys)
+        self._bronze_schema = self._tables.schema(self._bronze)
+        self._repeats = Repeats(self._tables, self._bronze, contract.repeat_window)
+        self._epochs: dict[str, dict[str, int]] = {}
+
+    def unfinished(self, deliveries: Sequence[Delivery]) -> Unfinished:
+        """How far each table is with the deliveries."""
+        ids = [d.id for d in deliveries]
+        told = {receipts.app_id(self.contract.id, i): i for i in ids}
+        return Unfinished(
+            landed=self._tables.resume_points(self._bronze, ids),
+            quarantined=self._tables.resume_points(self._quarantine, ids),
+            receipted={told[app]: row for app, row in self._tables.resume_points(receipts.TABLE, told).items()},
+        )
+
+    def take_over(self, logs: Sequence[Delivery]) -> Unfinished:
+        """Become the only lander of the logs, whoever was it before, and say how far they are. The one before meets `gridlake.tables.Fenced`."""
+        epochs = [log.id + EPOCH for log in logs]
+        of_receipts = [receipts.app_id(self.contract.id, epoch) for epoch in epochs]
+        with self._tables.only_writer(self._bronze):
+            for table, apps in ((self._bronze, epochs), (self._quarantine, epochs), (receipts.TABLE, of_receipts)):
+                self._epochs.setdefault(table, {}).update(self._tables.claim(table, apps))
+            return self.unfinished(logs)
+
+    def let_go(self, logs: Sequence[Delivery]) -> None:
+        """Another lands the logs from now on. What was judged and not committed is forgotten."""
+        for table in self._epochs.values():
+            for log in logs:
+                table.pop(log.id + EPOCH, None)
+                table.pop(receipts.app_id(self.contract.id, log.id + EPOCH), None)
+        self._repeats.reset()
+
+    def received_now(self, at: datetime | None = None) -> datetime:
+        """The time, or that of the newest row where that is later: the time at which rows are received never runs backwards."""
+        now = at or datetime.now(UTC)
+        return max(now, self._repeats.newest(now))
+
+    def received_then(self, begun: Sequence[Chunk]) -> datetime | None:
+        """When a killed lander received the chunks that it had begun; None where it left no trace of them."""
+        ids = [c.delivery.id for c in begun]
+        feed_is_ours = (ds.field("feed") == self.contract.id) & ds.field("_delivery_id").isin(ids)
+        told = self._tables.read(receipts.TABLE, columns=["received_at"], where=feed_is_ours)
+        kept = self._tables.read(self._quarantine, columns=["_received_at"], where=ds.field("_delivery_id").isin(ids))
+        newest = [pc.max(table.column(0)).as_py() for table in (told, kept) if table.num_rows]
+        return _utc(max(newest)) if newest else None
+
+    def judge(self, batch: Batch) -> Judged:
+        """Decode and check every row, and find those that repeat a landed one or one judged before. Batches are judged in the order of landing."""
+        decoded = self._decoder.decode(batch.blocks)
+        reasons, warnings = self._check(batch, decoded)
+        refused = decoded.unread | reasons.mask(batch.rows)
+        sound = np.flatnonzero(~refused)
+        columns, op = decoded.columns, decoded.op
+        if refused.any():
+            columns, op = {name: a.take(pa.array(sound)) for name, a in columns.items()}, op.take(pa.array(sound))
+        nothing: Mask = np.zeros(batch.rows, np.bool_)
+        judged = Judged(batch, refused, nothing, sound, columns, op, self._digests.of_rows(columns, op), reasons, warnings)
+        repeated = self._repeats.among(self._senders(judged), judged.digests, batch.received_at)
+        judged = judged.without(repeated) if repeated.any() else judged
+        self._repeats.expect(self._senders(judged), judged.digests, batch.received_at)
+        return judged
+
+    def commit(self, judged: Judged, unfinished: Unfinished) -> list[Receipt]:
+        """Land a judged batch; gives a receipt for each chunk. Batches are committed in the order in which they were judged.
+
+        Rows that another process has landed since they were judged become duplicates. Raises `Fenced` where another lander has taken
+        over one of the logs: what it lands is landed, this batch is not. Whatever is raised, rows judged and not landed are forgotten and have
+        to be judged again.
+        """
+        try:
+            return self._commit(judged, unfinished)
+        except BaseException:
+            self._repeats.reset()
+            raise
+
+    def _commit(self, judged: Judged, unfinished: Unfinished) -> list[Receipt]:
+        batch = judged.batch
+        with self._tables.only_writer(self._bronze):
+            # What a killed lander had told of its rows stands, whatever came after it.
+            if not any(unfinished.is_pending(c.delivery) for c in batch.chunks):
+                repeated = self._repeats.landed_meanwhile(self._senders(judged), judged.digests, batch.received_at)
+                judged = judged.without(repeated) if repeated.any() else judged
+            self._commit_refused(judged, unfinished)
+            barrier("landing.after_quarantine", self.contract.id)
+            made = self._receipts(judged)
+            self._commit_receipts(made, unfinished)
+            barrier("landing.after_receipt", self.contract.id)
+            self._commit_accepted(
+                batch, self._rows.of(judged.columns, judged.op, judged.digests, batch.audit(judged.accepted, self.contract.version))
+            )
+            barrier("landing.after_bronze", self.contract.id)
+            self._repeats.landed()
+        return made
+
+    def _senders(self, judged: Judged) -> pa.Array:
+        return judged.batch.audit(judged.accepted, self.contract.version).sender_code
+
+    def _check(self, batch: Batch, decoded: Decoded) -> tuple[Reasons, Reasons]:
+        codes = {c.delivery.sender_code for c in batch.chunks} & self._run.senders.keys()
+        index = {code: number for number, code in enumerate(sorted(codes))}
+        # Rows of an unknown sender have nothing to check: their delivery is refused as a whole.
+        sender_of_row = np.array([index.get(c.delivery.sender_code, 0) for c in batch.chunks], np.int64)[batch.chunk_of_row]
+        reasons, warnings = self._checks.check(decoded, [self._run.senders[code] for code in index], sender_of_row, batch.received_at)
+        volume = self.contract.volume
+        for number in batch.below_minimum:
+            reasons.add("volume_min", None, f"expected at least {volume.min} rows in a delivery", batch.chunk_of_row == number)
+        if volume.max is not None:
+            of_file = np.array([not c.delivery.is_log for c in batch.chunks], np.bool_)[batch.chunk_of_row]
+            warnings.add("volume_max", None, f"expected at most {volume.max} rows in a delivery", of_file & (batch.row_numbers > volume.max))
+        return reasons, warnings
+
+    def _receipts(self, judged: Judged) -> list[Receipt]:
+        batch = judged.batch
+        refused_rows, duplicate_rows = batch.per_chunk(judged.refused), batch.per_chunk(judged.duplicate)
+        why = judged.reasons.counts(batch.chunk_of_row, len(batch.chunks))
+        warned = judged.warnings.counts(batch.chunk_of_row, len(batch.chunks), keep=~judged.refused)
+        made = []
+        for number, chunk in enumerate(batch.chunks):
+            state = LANDED
+            if chunk.refused_whole is not None:
+                state = REFUSED_WHOLE
+            elif number in batch.below_minimum:
+                state = BELOW_MINIMUM
+            elif chunk.last_row == 0 and not chunk.delivery.is_log:
+                state = EMPTY
+            made.append(
+                Receipt(
+                    chunk=chunk,
+                    accepted=chunk.rows - int(refused_rows[number]) - int(duplicate_rows[number]),
+                    refused=int(refused_rows[number]),
+                    duplicate=int(duplicate_rows[number]),
+                    reasons=why[number] | {WARNING + key: rows for key, rows in warned[number].items()},
+                    contract_version=self.contract.version,
+                    received_at=batch.received_at,
+                    state=state,
+                    minimum=self.contract.volume.min,
+                )
+            )
+        return made
+
+    def _commit_refused(self, judged: Judged, unfinished: Unfinished) -> None:
+        batch = judged.batch
+        missing = np.array([unfinished.quarantined.get(c.delivery.id, BEFORE_ANY) < c.last_row for c in batch.chunks], np.bool_)
+        rows = np.flatnonzero(judged.refused & missing[batch.chunk_of_row])
+        if not len(rows):
+            return
+        payloads, references = batch.payloads(rows)
+        digests = self._digests.of_bytes(pa.array([r.encode() if r else p for p, r in zip(payloads, references, strict=True)], pa.binary()))
+        table = quarantine.rows(batch.audit(rows, self.contract.version), digests, judged.reasons.lists(rows), payloads, references, self._run.keys)
+        owners = {batch.chunks[number].delivery.id: batch.chunks[number].last_row for number in np.unique(batch.chunk_of_row[rows])}
+        self._tables.append(self._quarantine, table, owners, self._believed(self._quarantine, owners))
+
+    def _commit_receipts(self, made: Sequence[Receipt], unfinished: Unfinished) -> None:
+        missing = [r for r in made if unfinished.receipted.get(r.chunk.delivery.id, BEFORE_ANY) < r.chunk.last_row]
+        if missing:
+            done = {receipts.app_id(self.contract.id, r.chunk.delivery.id): r.chunk.last_row for r in missing}
+            self._tables.append(receipts.TABLE, receipts.rows(missing), done, self._believed(receipts.TABLE, done))
+
+    def _commit_accepted(self, batch: Batch, rows: pa.Table) -> None:
+        done = batch.points | {c.delivery.id + END: c.last_row for c in batch.chunks if c.is_last}
+        # An older version of the contract may have left columns that this one no longer has.
+        columns = [rows.column(f.name) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in self._bronze_schema]
+        self._tables.append(self._bronze, pa.table(columns, schema=self._bronze_schema), done, self._believed(self._bronze, batch.points))
+
+    def _believed(self, table: str, apps: Iterable[str]) -> dict[str, int]:
+        """The epochs of those that are logs of ours."""
+        known = self._epochs.get(table, {})
+        return {app + EPOCH: known[app + EPOCH] for app in apps if app + EPOCH in known}
+
+
+def _utc(at: datetime) -> datetime:
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
