@@ -84,18 +84,22 @@ def fail(error: Exception, *, as_json: bool) -> None:
 
 
 class Commands(click.Group):
-    """The built-in commands and those of the entry-point group `gridlake.commands`, loaded when asked for."""
+    """The built-in commands and those of an entry-point group, loaded when asked for."""
+
+    def __init__(self, *arguments: Any, found_in: str = "gridlake.commands", **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._found_in = found_in
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every command's name."""
-        return sorted({*super().list_commands(ctx), *(e.name for e in entry_points(group="gridlake.commands"))})
+        return sorted({*super().list_commands(ctx), *(e.name for e in entry_points(group=self._found_in))})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of that name, or None."""
         built_in = super().get_command(ctx, cmd_name)
         if built_in is not None:
             return built_in
-        for entry in entry_points(group="gridlake.commands", name=cmd_name):
+        for entry in entry_points(group=self._found_in, name=cmd_name):
             loaded = entry.load()
             return loaded if isinstance(loaded, click.Command) else None
         return None
@@ -115,10 +119,17 @@ def main() -> None:
 
 
 def _add_step(name: str) -> None:
-    @main.command(name, help=HELP[name], short_help=HELP[name].split(":")[0].split(".")[0])
+    below = f"gridlake.commands.{name}"
+    # A step that rooms have added commands to is itself still a command.
+    kind: dict[str, Any] = {"cls": Commands, "found_in": below, "invoke_without_command": True} if entry_points(group=below) else {}
+
+    @main.command(name, help=HELP[name], short_help=HELP[name].split(":")[0].split(".")[0], **kind)
     @click.option("--run-id", help="The run this step belongs to; a DAG passes the same id to every step. Default: a new run on what is landed.")
+    @click.pass_context
     @command_options
-    def step(settings: Settings, as_json: bool, run_id: str | None) -> None:
+    def step(context: click.Context, settings: Settings, as_json: bool, run_id: str | None) -> None:
+        if context.invoked_subcommand:
+            return
         with runs.only_writer(settings):
             run = Run.resume(settings, run_id) if run_id else Run.start(settings)
             try:
