@@ -25,6 +25,15 @@ class RegionTree:
         """Whether the code is a region of that system."""
         return (region_system, code) in self._parents
 
+    def depth(self, region_system: str, code: str) -> int:
+        """How many regions stand above it; 0 for a root and for a code that is none. A ring of parents ends where it closes."""
+        above: set[str] = set()
+        parent = self._parents.get((region_system, code))
+        while parent is not None and parent not in above:
+            above.add(parent)
+            parent = self._parents.get((region_system, parent))
+        return len(above)
+
     def codes(self, region_system: str) -> pa.Array:
         """Every code of a system."""
         return pa.array([code for system, code in self._parents if system == region_system], pa.string())

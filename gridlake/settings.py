@@ -39,6 +39,11 @@ class Settings(BaseSettings):
         return self.secret_file or self.home.with_name(self.home.name + ".secrets.json")
 
     @property
+    def signing_key(self) -> Path:
+        """The platform's private key for certificates; beside the lake, never in it."""
+        return self.home.with_name(self.home.name + ".signing.pem")
+
+    @property
     def tables(self) -> Path:
         """The folder of Delta tables, <schema>/<table>."""
         return self.home.absolute() / "tables"
