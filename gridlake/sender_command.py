@@ -28,7 +28,7 @@ def sender() -> None:
 def list_senders(settings: Settings, as_json: bool) -> None:
     """Every sender: its feeds, and whether it has a key to push with."""
     now, kept = datetime.now(UTC), Secrets(settings.secrets)
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "sender": s.code,
             "name": s.name,
