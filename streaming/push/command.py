@@ -1,0 +1,91 @@
+"""`gridlake land http`: the server that senders push to."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import uvicorn
+
+from gridlake.cli import command_options
+from gridlake.runs import Run, RunError
+from gridlake.settings import Settings
+from gridlake.tables import make_folder
+from streaming.feed_lander import prepare
+from streaming.push.desk import JOURNALS
+from streaming.push.journal import JournalDamaged
+from streaming.push.reception import Reception
+from streaming.push.server import create_app
+
+# Seconds that open requests get when the server is stopped; each is answered within a commit or two.
+_STOP_WITHIN_S = 20
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65535), default=8010, show_default=True, help="The port to listen on; 0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on; 0.0.0.0 lets others in. TLS is a proxy's work.")
+@command_options
+def http(settings: Settings, as_json: bool, port: int, host: str) -> None:
+    """Take rows that senders push: POST /feeds/{source}/{feed}, signed; the answer is the receipt.
+
+    \b
+    A row is on the disk before it is answered, judged as files are, and in bronze within two seconds.
+    What a killed server had taken is landed first when the next one starts.
+    Give a sender its key with:  gridlake sender key make CODE
+    How to sign and push:        docs/how-to/push-over-http.md
+    Whether all is well:         GET /health and /metrics
+    """
+    broken: list[Exception] = []
+    with only_server(settings):
+        run = Run.start(settings)
+        prepare(run)
+
+        def stop(error: Exception) -> None:
+            broken.append(error)
+            server.should_exit = True
+
+        reception = Reception(run, stop)
+        config = uvicorn.Config(create_app(reception), host=host, port=port, log_level="warning", timeout_graceful_shutdown=_STOP_WITHIN_S)
+        server = uvicorn.Server(config)
+        listening = config.bind_socket()
+        try:
+            reception.open()
+        except JournalDamaged as damaged:
+            raise RunError(str(damaged)) from None
+        address = f"http://{host}:{listening.getsockname()[1]}"
+        if as_json:
+            click.echo(json.dumps({"url": address}))
+        click.echo(f"Pushes: {address}/feeds/<source>/<feed>, {address}/health, {address}/metrics, {address}/openapi.json. Ctrl+C ends it.", err=True)
+        sys.stdout.flush()
+        # uvicorn raises the signal that stopped it once more when it is done; what is judged then has to land still.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        try:
+            server.run(sockets=[listening])
+        finally:
+            reception.close()
+    if broken:
+        raise RunError(f"{type(broken[0]).__name__}: {broken[0]}; the server has stopped, and what it had taken is landed at its next start")
+
+
+@contextmanager
+def only_server(settings: Settings) -> Iterator[None]:
+    """Be the only process that writes this lake's journals."""
+    folder = settings.home / JOURNALS
+    make_folder(folder.absolute())
+    with (folder / "lock").open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            raise RunError(f"{folder}: process {handle.read().strip() or 'unknown'} takes pushes for this lake already; stop it first") from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
