@@ -68,8 +68,9 @@ bench-landing: $(STAMP) ## rows a second from file to bronze, beside a plain Duc
 bench-run: $(STAMP) ## the whole run on 1 and 10 million events, per step, beside Apache Spark (about two hours, 60 GB)
 	$(BIN)/python -m tests.bench.bench_run
 
-chaos: $(STAMP) ## runs killed at N random points and repeated (make chaos N=300)
+chaos: $(STAMP) ## runs killed at N random points and repeated, and the power cut at POWER others (make chaos N=300 POWER=500)
 	$(BIN)/python -m tests.e2e.chaos $(or $(N),20)
+	$(BIN)/python -m tests.e2e.power --points $(or $(POWER),$(N),20)
 
 dictionary: $(STAMP) ## docs/dictionary from the contracts
 	$(BIN)/python -m gridlake.dictionary

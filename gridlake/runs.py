@@ -28,7 +28,7 @@ from gridlake.privacy import Keys
 from gridlake.progress import ProgressLog
 from gridlake.senders import Senders
 from gridlake.settings import Settings
-from gridlake.tables import Tables, write_file
+from gridlake.tables import Tables, make_folder, write_file
 from gridlake.vocabularies import Vocabularies
 
 if TYPE_CHECKING:
@@ -130,6 +130,9 @@ class Run:
         """Fix the versions that everything downstream reads, and the data's clock."""
         names = [n for n in self.tables.names() if n.partition(".")[0] in CUT_SCHEMAS or n in CUT_TABLES]
         self.cut = {name: self.tables.version(name) for name in names}
+        for name in names:
+            # A lander beside this run may not have synced that version yet; the ledger must not name one that a power cut takes away.
+            self.tables.settle(name)
         self.as_of = self.settings.as_of.astimezone(UTC) if self.settings.as_of else self._data_clock()
         if self._engine is not None:
             self._register()
@@ -217,7 +220,7 @@ def entries(settings: Settings) -> list[dict[str, Any]]:
 @contextmanager
 def only_writer(settings: Settings) -> Iterator[None]:
     """Hold the lake for one writing process; a killed holder lets go by itself."""
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_folder(settings.home)
     with (settings.home / ".lock").open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,8 +1,7 @@
 """Delta tables outside dbt and jobs: create, append, overwrite, evolve, read. The one place that writes them.
 
-Data files, the log entry and both folders are fsynced before a write returns; a torn newest commit is set aside when a
-table is opened, so its writer's app transaction is unknown again and its rows are landed again. A torn checkpoint is set
-aside too: the log before it is kept, so nothing is lost.
+Data files, the log with all that others have put there, and the folders up to the lake's own are fsynced before a write returns. Torn commits are
+set aside when a table is opened or listed, so their writers' app transactions are unknown again and their rows are landed again (gridlake.delta_log).
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import fcntl
 import hashlib
 import json
 import os
-import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,13 +23,12 @@ from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookPropert
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction
 
+from gridlake import delta_log
 from gridlake.barriers import barrier
+from gridlake.delta_log import fsync as fsync
 
 # 1 M landed rows of 20 fields are ~120 MB: a file of this many rows stays well below the 1 GiB Spark likes at most.
 ROWS_PER_FILE = 1_000_000
-_COMMIT = re.compile(r"\d{20}\.json")
-_CHECKPOINT = re.compile(r"\d{20}\.checkpoint\.parquet")
-_PARQUET_END = b"PAR1"
 # A commit of a large batch takes seconds. Who holds a table longer is stopped or lost, and a person has to look.
 _LONGEST_HOLD = 300.0
 _LOOK_AGAIN = 0.005
@@ -53,15 +50,6 @@ class Fenced(Exception):
 
 class Held(Exception):
     """A table is held by another writer for too long."""
-
-
-def fsync(path: Path) -> None:
-    """Put a file's or a folder's content on the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def make_folder(path: Path) -> None:
@@ -89,6 +77,9 @@ class Tables:
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
+        # By table the newest commit that was found whole, and the newest that was put on the disk: what other processes have written is not, perhaps.
+        self._whole: dict[Path, int] = {}
+        self._synced: dict[Path, int] = {}
 
     def path(self, name: str) -> Path:
         """The folder of a table, there or not."""
@@ -98,15 +89,17 @@ class Tables:
         return self.root / schema / table
 
     def names(self) -> list[str]:
-        """Every table that has at least one commit."""
+        """Every table that has at least one commit; torn ones are set aside, so any engine may open these."""
         logs = self.root.glob("*/*/_delta_log")
-        return sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in logs if any(_COMMIT.fullmatch(p.name) for p in log.iterdir()))
+        return sorted(f"{log.parent.parent.name}.{log.parent.name}" for log in logs if self._set_aside_torn(log.parent) >= 0)
 
     def exists(self, name: str) -> bool:
         """Whether the table has been created, by a commit that survived."""
-        path = self.path(name)
-        self._set_aside_torn(path)
-        return any(_COMMIT.fullmatch(p.name) for p in (path / "_delta_log").glob("*.json"))
+        return self._set_aside_torn(self.path(name)) >= 0
+
+    def settle(self, name: str) -> None:
+        """Put on the disk what other processes have committed to a table and perhaps not synced, before its version is written down somewhere."""
+        self._sync_log(self.path(name))
 
     def version(self, name: str) -> int:
         """The newest version."""
@@ -143,11 +136,10 @@ class Tables:
                 )
         if missing:
             added = Schema.from_arrow(pa.schema([f.with_nullable(True) for f in missing]))
-            before = int(table.version())
             barrier("table.before_columns", name)
             table.alter.add_columns([Field(f.name, f.type, nullable=True) for f in added.fields], post_commithook_properties=_AFTER_COMMIT)
             barrier("table.after_columns", name)
-            self._sync_log(path, before)
+            self._sync_log(path)
 
     def resume_point(self, name: str, app_id: str) -> int | None:
         """The version of the app transaction in the newest snapshot; None where the table or the app is unknown."""
@@ -189,7 +181,7 @@ class Tables:
         Raises Held, with the holder's process number, when another does not let go.
         """
         path = self.root / ".locks" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         deadline = time.monotonic() + _LONGEST_HOLD
         with path.open("a+") as handle:
             while True:
@@ -252,7 +244,6 @@ class Tables:
     def _commit(self, name: str, data: pa.Table, transactions: dict[str, int], epochs: dict[str, int], *, mode: str) -> int:
         path = self.path(name)
         table = self._open(name)
-        before = int(table.version())
         _see_unfenced(name, table, epochs)
         for app_id, version in transactions.items():
             present = table.transaction_version(app_id)
@@ -269,7 +260,10 @@ class Tables:
                 actions=actions,
                 mode=mode,
                 schema=Schema.from_arrow(data.schema) if mode == "overwrite" else table.schema(),
-                commit_properties=CommitProperties(app_transactions=[Transaction(a, v) for a, v in (transactions | epochs).items()]),
+                commit_properties=CommitProperties(
+                    custom_metadata=delta_log.counts(len(actions), len(transactions | epochs)),
+                    app_transactions=[Transaction(a, v) for a, v in (transactions | epochs).items()],
+                ),
                 post_commithook_properties=_AFTER_COMMIT,
             )
         except CommitFailedError:
@@ -277,7 +271,7 @@ class Tables:
             _see_unfenced(name, self._open(name), epochs)
             raise
         barrier("table.after_commit", name)
-        self._sync_log(path, before)
+        self._sync_log(path)
         barrier("table.after_sync", name)
         table.update_incremental()
         return int(table.version())
@@ -297,33 +291,24 @@ class Tables:
             stats=json.dumps({"numRecords": data.num_rows}),
         )
 
-    @staticmethod
-    def _sync_log(path: Path, since: int = -1) -> None:
-        """Put on the disk what was committed after the version `since`: of several writers' commits ours need not be the newest."""
+    def _sync_log(self, path: Path) -> None:
+        """Everything that is in the log, also by others: a later commit is worth nothing without those before it."""
         log = path / "_delta_log"
-        newest = _newest(log, _COMMIT)
-        if newest is None:
+        newest = delta_log.versions(log)
+        if not newest:
             raise FileNotFoundError(f"{log}: expected the commit just written, found none; something else removes files there")
-        for commit in log.glob("*.json"):
-            if _COMMIT.fullmatch(commit.name) and (int(commit.stem) > since or commit == newest):
-                fsync(commit)
-        checkpoint = log / f"{newest.stem}.checkpoint.parquet"
-        if checkpoint.exists():
-            fsync(checkpoint)
-        fsync(log)
-        fsync(path)
+        if path not in self._synced:
+            # Whoever made these folders may have been killed before they were synced.
+            for folder in (path, *path.parents[: len(path.relative_to(self.root).parts) + 2]):
+                if os.access(folder, os.R_OK):
+                    fsync(folder)
+        delta_log.sync(log, self._synced.get(path, delta_log.newest_checkpoint(log) - 1))
+        self._synced[path] = newest[-1]
 
-    @staticmethod
-    def _set_aside_torn(path: Path) -> None:
-        log = path / "_delta_log"
-        if not log.is_dir():
-            return
-        for newest, is_whole in ((_newest(log, _COMMIT), _is_whole_commit), (_newest(log, _CHECKPOINT), _is_whole_checkpoint)):
-            if newest is not None and not is_whole(newest):
-                # A hint to a checkpoint that is gone stops every reader; without the hint they look for themselves. So the hint goes first.
-                (log / "_last_checkpoint").unlink(missing_ok=True)
-                newest.rename(newest.with_name(f"{newest.name}.torn-{uuid.uuid4().hex[:8]}"))
-                fsync(log)
+    def _set_aside_torn(self, path: Path) -> int:
+        newest = delta_log.set_aside_torn(path / "_delta_log", self._whole.get(path, -1))
+        self._whole[path] = newest
+        return newest
 
 
 def _see_unfenced(name: str, table: DeltaTable, epochs: Mapping[str, int]) -> None:
@@ -333,29 +318,6 @@ def _see_unfenced(name: str, table: DeltaTable, epochs: Mapping[str, int]) -> No
             raise Fenced(
                 f"{name}: {app} is at {present}, this process took it over at {epoch}; another process lands it now, so leave it to that one"
             )
-
-
-def _newest(log: Path, pattern: re.Pattern[str]) -> Path | None:
-    return max((p for p in log.iterdir() if pattern.fullmatch(p.name)), default=None)
-
-
-def _is_whole_checkpoint(checkpoint: Path) -> bool:
-    with checkpoint.open("rb") as content:
-        size = content.seek(0, os.SEEK_END)
-        content.seek(max(size - len(_PARQUET_END), 0))
-        return content.read() == _PARQUET_END
-
-
-def _is_whole_commit(commit: Path) -> bool:
-    content = commit.read_bytes()
-    if not content.strip():
-        return False
-    try:
-        for line in content.splitlines():
-            json.loads(line)
-    except ValueError:
-        return False
-    return True
 
 
 def _in_order_of(name: str, schema: pa.Schema, data: pa.Table) -> pa.Table:

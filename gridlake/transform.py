@@ -159,6 +159,7 @@ class _History:
     def begin(self) -> None:
         """From here until `finish` the tables may be anything."""
         self._file.unlink(missing_ok=True)
+        fsync(self._file.parent)
         barrier("history.after_unlink", self._file.name)
         self._began = time.time()
 

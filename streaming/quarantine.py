@@ -14,7 +14,7 @@ import pyarrow as pa
 from gridlake.barriers import barrier
 from gridlake.contracts.compile import QUARANTINE_SCHEMA
 from gridlake.privacy import Keys
-from gridlake.tables import fsync
+from gridlake.tables import fsync, make_folder
 from streaming.bronze import Audit
 from streaming.rows import Readable
 
@@ -35,7 +35,7 @@ class Vault:
         name = hashlib.sha256(position.encode()).hexdigest()[:32] + ".sealed"
         reference = Path(FOLDER) / feed / name
         target = self._home / reference
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         temporary = target.with_name(f".{name}.{uuid.uuid4().hex}")
         try:
             with temporary.open("wb") as sink:

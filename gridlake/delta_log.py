@@ -1,0 +1,211 @@
+"""The log of a Delta table as files: what of it is on the disk for good, what a power cut has torn, and a commit that cannot be torn.
+
+delta-rs writes a commit whole and links it to its name, but syncs nothing; so a power cut may leave a name without its content, a content cut
+short at a line, or a later commit without the one before it. Such commits were never acknowledged: whoever acknowledges has synced all before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+COMMIT = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint\.parquet")
+HINT = "_last_checkpoint"
+# How many of an action a commit says that it has, by the names that its writer gives to the counts: ours, delta-rs when it writes, when it compacts.
+_COUNTS = {
+    "add": ("gridlake.adds", "num_added_files", "numFilesAdded"),
+    "remove": ("gridlake.removes", "num_removed_files", "numFilesRemoved"),
+    "txn": ("gridlake.transactions",),
+}
+_WITH_SCHEMA = {"CREATE TABLE", "ADD COLUMN", "SET TBLPROPERTIES"}
+
+
+def fsync(path: Path) -> None:
+    """Put a file's or a folder's content on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def counts(adds: int, transactions: int, removes: int | None = None) -> dict[str, str]:
+    """What a commit says of itself, so that one cut short at a line is known for torn."""
+    said = {"gridlake.adds": str(adds), "gridlake.transactions": str(transactions)}
+    return said if removes is None else said | {"gridlake.removes": str(removes)}
+
+
+def versions(log: Path) -> list[int]:
+    """The versions that have a commit, in order; none where there is no log."""
+    try:
+        names = [path.name for path in log.iterdir()]
+    except FileNotFoundError:
+        return []
+    return sorted(int(found[1]) for name in names if (found := COMMIT.fullmatch(name)))
+
+
+def set_aside_torn(log: Path, after: int = -1) -> int:
+    """Set aside what a power cut has torn: a checkpoint, a hint to one that is not there, and the first torn or missing commit with all after it.
+
+    Commits up to version `after` are known to be whole and not looked at again. Gives the newest version that is left, -1 where there is none.
+    """
+    found = versions(log)
+    if found and found[-1] <= after:
+        return found[-1]
+    if not found and not log.is_dir():
+        return -1
+    if _first_torn(log, found, after) is None:
+        return found[-1] if found else -1
+    # Another process may do the same, and land the lost rows again before this one renames.
+    with _held(log):
+        found = versions(log)
+        torn = _first_torn(log, found, after)
+        if torn is not None:
+            # A hint to a checkpoint that is gone stops every reader; without the hint they look for themselves. So the hint goes first.
+            (log / HINT).unlink(missing_ok=True)
+            for checkpoint in {*_torn_checkpoints(log), *(c for c in _checkpoints(log) if int(c.name[:20]) >= torn)}:
+                _set_aside(checkpoint)
+            for version in reversed([v for v in found if v >= torn]):
+                _set_aside(_commit(log, version))
+            fsync(log)
+        found = versions(log)
+    return found[-1] if found else -1
+
+
+def sync(log: Path, after: int = -1) -> None:
+    """Put every commit later than version `after`, the checkpoints and the folder's names on the disk."""
+    for version in (v for v in versions(log) if v > after):
+        fsync(_commit(log, version))
+    for checkpoint in _checkpoints(log)[-1:]:
+        fsync(checkpoint)
+    with contextlib.suppress(FileNotFoundError):
+        fsync(log / HINT)
+    fsync(log)
+
+
+def newest_checkpoint(log: Path) -> int:
+    """The version of the newest checkpoint, -1 where there is none."""
+    found = _checkpoints(log)
+    return int(found[-1].name[:20]) if found else -1
+
+
+def publish(log: Path, version: int, actions: Iterable[Mapping[str, Any]]) -> bool:
+    """Write a commit that is on the disk before it has its name; gives False where that version has been taken."""
+    waiting = log / f".{version:020}.{uuid.uuid4().hex}"
+    waiting.write_text("\n".join(json.dumps(action, separators=(",", ":")) for action in actions), encoding="utf-8")
+    try:
+        fsync(waiting)
+        os.link(waiting, _commit(log, version))
+    except FileExistsError:
+        return False
+    finally:
+        waiting.unlink()
+    fsync(log)
+    return True
+
+
+def _first_torn(log: Path, found: list[int], after: int) -> int | None:
+    """The first version that is torn or follows upon a missing one, of those since the newest checkpoint; the next one where only a checkpoint is."""
+    past = found[-1] + 1 if found else 0
+    torn = past if _torn_checkpoints(log) or _is_lost(log / HINT, log) else None
+    whole = [c for c in _checkpoints(log) if _is_whole_checkpoint(c)]
+    begin = int(whole[-1].name[:20]) if whole else 0
+    # A cleaned log begins with a checkpoint that has no commit beside it.
+    begin += bool(whole) and begin not in found
+    for expected, version in enumerate((v for v in found if v >= begin), begin):
+        # Names are listed in no order: one that was given meanwhile may have been passed over.
+        if version != expected and not _commit(log, expected).exists():
+            return version
+        if version > after and not _is_whole_commit(_commit(log, version)):
+            return version
+    return torn
+
+
+def _is_whole_commit(commit: Path) -> bool:
+    try:
+        actions = [json.loads(line) for line in commit.read_bytes().splitlines()]
+    except FileNotFoundError:
+        return True  # set aside by another process meanwhile
+    except ValueError:
+        return False
+    if not actions or not all(isinstance(a, dict) for a in actions):
+        return False
+    have = Counter(kind for action in actions for kind in action)
+    info = next((a["commitInfo"] for a in actions if "commitInfo" in a), None) or {}
+    # Other engines give these names to counts of other things.
+    metrics = info.get("operationMetrics") if str(info.get("engineInfo", "")).startswith("delta-rs:py") else None
+    said = {**(metrics or {}), **info}
+    for kind, names in _COUNTS.items():
+        if any(str(said[name]) != str(have[kind]) for name in names if name in said):
+            return False
+    if info.get("operation") in _WITH_SCHEMA and not have["metaData"]:
+        return False
+    return not (COMMIT.fullmatch(commit.name) and int(commit.stem) == 0) or bool(have["protocol"] and have["metaData"])
+
+
+def _is_whole_checkpoint(checkpoint: Path) -> bool:
+    state = checkpoint.stat()
+    seen = (str(checkpoint), state.st_size, state.st_mtime_ns)
+    if seen not in _whole_checkpoints:
+        try:
+            pq.read_table(checkpoint)
+        except (pa.ArrowException, OSError):
+            return False
+        _whole_checkpoints.add(seen)
+    return True
+
+
+# Checkpoints that this process has read to their end.
+_whole_checkpoints: set[tuple[str, int, int]] = set()
+
+
+def _checkpoints(log: Path) -> list[Path]:
+    try:
+        return sorted(path for path in log.iterdir() if _CHECKPOINT.fullmatch(path.name))
+    except FileNotFoundError:
+        return []
+
+
+def _torn_checkpoints(log: Path) -> list[Path]:
+    return [c for c in _checkpoints(log)[-1:] if not _is_whole_checkpoint(c)]
+
+
+def _is_lost(hint: Path, log: Path) -> bool:
+    """Whether the hint is torn, or points to a checkpoint that is not there."""
+    try:
+        version = json.loads(hint.read_bytes())["version"]
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError):
+        return True
+    return not any(log.glob(f"{version:020}.checkpoint*"))
+
+
+def _commit(log: Path, version: int) -> Path:
+    return log / f"{version:020}.json"
+
+
+def _set_aside(path: Path) -> None:
+    path.rename(path.with_name(f"{path.name}.torn-{uuid.uuid4().hex[:8]}"))
+
+
+@contextlib.contextmanager
+def _held(log: Path) -> Iterator[None]:
+    handle = os.open(log, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
