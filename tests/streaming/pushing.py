@@ -22,7 +22,13 @@ from tests.streaming.conftest import DECLARATIONS, Lake
 
 NDJSON, JSON, CSV = "application/x-ndjson", "application/json", "text/csv"
 PATH = "/feeds/office/visit"
+# One for all tests: each client of httpx reads the certificates of all authorities first.
+CLIENT = httpx.Client(timeout=30)
 _GRIDLAKE = [sys.executable, "-c", "from gridlake.cli import main; main()"]
+
+
+class NotStarted(Exception):
+    """The server ended before it listened."""
 
 
 @dataclass
@@ -36,6 +42,11 @@ class Server:
         """End it at once (-9) and wait until it is gone."""
         self.process.kill()
         self.process.wait(timeout=30)
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it has ended."""
+        return self.process.poll() is not None
 
 
 def key_of(settings: Settings, sender: str) -> str:
@@ -59,11 +70,11 @@ def serving(lake: Lake, **environment: str) -> Iterator[Server]:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        if not line:
+        if not line or "url" not in (said := json.loads(line)):
             process.wait(timeout=30)
             log.seek(0)
-            raise AssertionError(f"the server did not start: {log.read()[-3000:]}")
-        yield Server(process, json.loads(line)["url"])
+            raise NotStarted(f"exit code {process.returncode}: {log.read()[-3000:]}")
+        yield Server(process, said["url"])
     finally:
         if process.poll() is None:
             process.terminate()
@@ -92,12 +103,12 @@ class Pusher:
     ) -> httpx.Response:
         """Push a body."""
         given = {"content-type": kind, "idempotency-key": key or secrets.token_hex(8)} | dict(headers or {})
-        return httpx.post(self.url + path, content=body, headers=self.signed("POST", path, body, given), timeout=30)
+        return CLIENT.post(self.url + path, content=body, headers=self.signed("POST", path, body, given))
 
     def receipt(self, key: str, path: str = PATH) -> httpx.Response:
         """Ask for a receipt again."""
         where = f"{path}/receipts/{key}"
-        return httpx.get(self.url + where, headers=self.signed("GET", where), timeout=30)
+        return CLIENT.get(self.url + where, headers=self.signed("GET", where))
 
 
 def counts(receipt: Mapping[str, Any]) -> tuple[int, int, int, int]:
