@@ -7,8 +7,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from socket import socket
 
 import click
 import uvicorn
@@ -52,26 +53,41 @@ def http(settings: Settings, as_json: bool, port: int, host: str) -> None:
 
         reception = Reception(run, stop)
         config = uvicorn.Config(create_app(reception), host=host, port=port, log_level="warning", timeout_graceful_shutdown=_STOP_WITHIN_S)
-        server = uvicorn.Server(config)
+        server = _Server(config, lambda: _announce(f"http://{host}:{listening.getsockname()[1]}", as_json=as_json))
         listening = config.bind_socket()
         try:
             reception.open()
         except JournalDamaged as damaged:
             raise RunError(str(damaged)) from None
-        address = f"http://{host}:{listening.getsockname()[1]}"
-        if as_json:
-            click.echo(json.dumps({"url": address}))
-        click.echo(f"Pushes: {address}/feeds/<source>/<feed>, {address}/health, {address}/metrics, {address}/openapi.json. Ctrl+C ends it.", err=True)
-        sys.stdout.flush()
         # uvicorn raises the signal that stopped it once more when it is done; what is judged then has to land still.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         try:
             server.run(sockets=[listening])
         finally:
             reception.close()
     if broken:
         raise RunError(f"{type(broken[0]).__name__}: {broken[0]}; the server has stopped, and what it had taken is landed at its next start")
+
+
+class _Server(uvicorn.Server):
+    """Says where it is once it listens."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        self._announce()
+
+
+def _announce(address: str, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"url": address}))
+    click.echo(f"Pushes: {address}/feeds/<source>/<feed>, {address}/health, {address}/metrics, {address}/openapi.json. Ctrl+C ends it.", err=True)
+    sys.stdout.flush()
 
 
 @contextmanager

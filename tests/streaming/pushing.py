@@ -48,6 +48,14 @@ class Server:
         """Whether it has ended."""
         return self.process.poll() is not None
 
+    def is_gone_within(self, seconds: float) -> bool:
+        """Whether it ends within that time."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
 
 def key_of(settings: Settings, sender: str) -> str:
     """A sender's key, made when it is asked for first."""

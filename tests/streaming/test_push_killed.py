@@ -68,19 +68,21 @@ class Senders:
         return key
 
     def _push(self, server: Server, key: str) -> bool:
+        """Whether the push was answered before the server was gone."""
         sender = key.partition("-")[0]
         headers = {"content-type": NDJSON, "idempotency-key": key}
-        try:
-            answer = CLIENT.post(
-                server.url + PATH,
-                content=self.bodies[key],
-                headers=sign("POST", PATH, self._keys[sender], sender, body=self.bodies[key], headers=headers),
-            )
-        except httpx.TransportError:
-            return False
-        assert answer.status_code == 200, answer.text
-        self.receipts[key] = answer.json()
-        return True
+        while True:
+            signed = sign("POST", PATH, self._keys[sender], sender, body=self.bodies[key], headers=headers)
+            try:
+                answer = CLIENT.post(server.url + PATH, content=self.bodies[key], headers=signed)
+            except httpx.TransportError:
+                # A server may also close a connection that has been idle; then it is still there.
+                if server.is_gone_within(0.5):
+                    return False
+                continue
+            assert answer.status_code == 200, answer.text
+            self.receipts[key] = answer.json()
+            return True
 
 
 def check(lake: Lake, senders: Senders) -> None:
