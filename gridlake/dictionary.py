@@ -94,6 +94,7 @@ def page(contract: Contract, vocabularies: Vocabularies) -> Page:
             Section("接收示例", [_example(contract, row) for row in contract.accept] or ["合约没有给出示例。"]),
             Section("拒收示例", list(_refusals(contract)) or ["合约没有给出示例。"]),
             Section("归集映射", list(_mapping(contract))),
+            Section("变更记录", list(_releases(contract))),
         ],
     )
 
@@ -161,6 +162,7 @@ def document(contract: Contract) -> dict[str, Any]:
         ],
         "accept": [example(contract, row) for row in contract.accept],
         "reject": [{"rule": r.rule, "field": r.field, "row": example(contract, r.row)} for r in contract.reject],
+        "changes": [{"version": r.version, "date": r.date.isoformat(), "what": r.what, "sender": r.sender} for r in contract.releases],
         "mapping": {name: _map_entry(entry) for name, entry in contract.mapping.items()},
     }
 
@@ -300,8 +302,16 @@ def _mapping(contract: Contract) -> Iterable[str | Grid | Code]:
     else:
         yield "不归入任何实体：只在 bronze 与 staging 保留本接口自己的表。"
     if contract.sql:
-        yield f"其余映射见 {contract.feed}.sql："
+        yield f"其余映射见 {contract.sql_path.name}："
         yield Code(contract.sql.strip())
+
+
+def _releases(contract: Contract) -> Iterable[str | Grid | Code]:
+    if not contract.releases:
+        yield f"现行版本 {contract.version}，尚无变更。"
+        return
+    rows = [(r.version, r.date.isoformat(), r.what, r.sender or "无须处理") for r in contract.releases]
+    yield Grid(("版本", "日期", "变更内容", "报送单位须做"), rows)
 
 
 def _map_entry(entry: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from packaging.version import Version
 from gridlake.declared import Declared
 from gridlake.settings import Settings
 
+_MAJOR = re.compile(r"_v[0-9]+\Z")
 EVERYWHERE = "*"
 
 
@@ -36,8 +38,9 @@ class Sender:
     http_secret: str | None = None
 
     def may_send(self, source: str, feed: str, version: str) -> bool:
-        """Whether the sender is entitled to this feed at this contract version."""
-        allowed = self.feeds.get(f"{source}.{feed}")
+        """Whether the sender is entitled to this feed at this contract version. `event_v2` is a version of `event` and goes by its range."""
+        named = f"{source}.{feed}"
+        allowed = self.feeds.get(named) or self.feeds.get(_MAJOR.sub("", named))
         return allowed is not None and allowed.contains(Version(version), prereleases=True)
 
     @property

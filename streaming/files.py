@@ -113,6 +113,8 @@ class Inbox:
         if feed not in self._contracts:
             return Refusal("unknown_feed", f"no contract {feed}; there are {', '.join(self._contracts)}")
         contract = self._contracts[feed]
+        if contract.is_retired:
+            return Refusal("retired", f"{contract.source}.{contract.feed} {contract.version} is retired; send the version now in force")
         if sender not in self._senders:
             return Refusal("unknown_sender", f"no such sender; expected {SHAPE} with the sender's code")
         if not self._senders[sender].may_send(contract.source, contract.feed, contract.version):

@@ -19,6 +19,7 @@ _WHOLE = {
     "unknown_feed": "平台没有这个数据接口",
     "unknown_sender": "报送单位未登记，或文件不在报送单位的文件夹内",
     "not_entitled": "该单位未获准报送这一接口的这一版本",
+    "retired": "接口的这一版本已停用，请改用现行版本",
     "format": "文件格式不符、已损坏或加密",
     "header": "首行不是约定的列名",
     "encoding": "文字编码不符，应为 UTF-8（CSV 亦可 GB18030）",

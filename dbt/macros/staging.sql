@@ -162,11 +162,16 @@ What has come since the last finished build, as its transform found it in the fi
     concat_ws('|', {% for part in parts %}coalesce(replace(replace(cast({{ prefix ~ part }} as string), '~', '~~'), '|', '~p'), '~n'){{ ', ' if not loop.last }}{% endfor %})
 {%- endmacro %}
 
-{# Every current row of an entity, whichever feed it came by. #}
+{# Every current row of an entity, whichever feed it came by; of two major versions of a feed the newer one that its sender has sent a key by. #}
 {% macro current_rows(entity) %}
     {% for feed in conforming(entity) %}
     select {{ entity_columns(entity) | join(', ') }}
-    from {{ ref('stg_' ~ feed) }}
+    from {{ ref('stg_' ~ feed) }}{{ ' as older' if superseding(feed) }}
+    {% for newer in superseding(feed) %}
+    left anti join {{ ref('stg_' ~ newer) }} as newer
+        on older._sender_code = newer._sender_code
+        {% for name in entity_key(entity) %}and older.{{ name }} = newer.{{ name }} {% endfor %}
+    {% endfor %}
     where _op = 'upsert'
     {{ 'union all' if not loop.last }}
     {% endfor %}

@@ -5,6 +5,7 @@ That accepted examples are accepted, and refused ones refused by their rule, is 
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ from packaging.version import InvalidVersion, Version
 
 from gridlake.contracts import staging
 from gridlake.contracts.compile import AUDIT, SEALED, TOKEN
-from gridlake.contracts.load import SUFFIX, load
+from gridlake.contracts.load import SUFFIX, load, names
 from gridlake.contracts.model import AmbiguousTime, Column, Contract, ContractError, Contracts
 from gridlake.contracts.predicates import AGREED_FUNCTIONS, DUCKDB_TYPES, objections
 from gridlake.vocabularies import Vocabularies
@@ -109,7 +110,7 @@ def schema_problems(path: Path) -> list[Problem]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ContractError(f"{path}: not YAML in UTF-8: {error}") from error
     problems = []
-    identity = f"{path.parent.name}.{path.name.removesuffix(SUFFIX)}"
+    identity = f"{path.parent.name}.{names(path)[0]}"
     if isinstance(document, dict) and document.get("id") != identity:
         problems.append(Problem(path, "id", f"{identity}, as the path says", _short(document.get("id")), "change the id or move the file"))
     for violation in _odcs_validator().iter_errors(document):
@@ -147,6 +148,7 @@ class _Look:
                 yield self.problem("path", "small letters, digits and single underscores", part, "rename the folder or the file")
         if not _is_semver(contract.version):
             yield self.problem("version", "major.minor.patch", contract.version, "see `gridlake feed diff` for the next one")
+        yield from self._releases()
         if contract.ambiguous_time not in get_args(AmbiguousTime):
             yield self.problem("gridlake.ambiguousTime", " or ".join(get_args(AmbiguousTime)), contract.ambiguous_time, "choose one")
         if contract.coordinate_system not in _COORDINATE_SYSTEMS:
@@ -167,6 +169,24 @@ class _Look:
         both = sorted(set(contract.ignored_columns) & {c.name for c in contract.columns})
         if both:
             yield self.problem("gridlake.ignoredColumns", "columns that the schema does not have", ", ".join(both), "drop them from one list")
+
+    def _releases(self) -> Iterator[Problem]:
+        """Every version is dated, newest first. A contract that lists none has had none but its first."""
+        contract, place = self.contract, "gridlake.changes"
+        for part in (r for r in contract.releases if not _is_semver(r.version)):
+            yield self.problem(place, "major.minor.patch", part.version, "write the version as it stood in the contract")
+            return
+        if contract.releases and contract.releases[0].version != contract.version:
+            remedy = "add the entry at the top: version, date, what changed, what the sender does"
+            yield self.problem(place, f"an entry for {contract.version} first", contract.releases[0].version, remedy)
+        for newer, older in itertools.pairwise(contract.releases):
+            if Version(newer.version) <= Version(older.version) or newer.date < older.date:
+                came = f"{newer.version} of {newer.date} above {older.version} of {older.date}"
+                yield self.problem(place, "versions and dates from newest to oldest", came, "put them in order")
+        definers = [c.id for c in self.contracts.values() if contract.defines and c.defines == contract.defines]
+        if len(definers) > 1:
+            remedy = "let one define the entity and the others say gridlake.conformsTo with a map"
+            yield self.problem("gridlake.defines", f"one contract that defines {contract.defines}", ", ".join(definers), remedy)
 
     def columns(self) -> Iterator[Problem]:
         seen: dict[str, str] = {}

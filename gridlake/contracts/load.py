@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,19 @@ import pydantic
 import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 
-from gridlake.contracts.model import Column, Contract, ContractError, Contracts, Rejected, Rule, Volume
+from gridlake.contracts.model import Column, Contract, ContractError, Contracts, Rejected, Release, Rule, Volume
 from gridlake.settings import Settings
 
 PREFIX = "gridlake."
 SUFFIX = ".odcs.yaml"
 # libyaml, where PyYAML was built with it: a tenth of the time, which every command spends on the contracts.
 _SAFE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# `event.odcs.yaml` and, beside it, `event.v2.odcs.yaml`: two major versions of one feed.
+_STEM = re.compile(r"(?P<family>.+?)(?:\.v(?P<major>[2-9]|[1-9][0-9]+))?")
 _WINDOW = re.compile(r"(\d+) (minute|hour|day)s?")
 _CONTRACT_PROPERTIES = {
     "defines", "conformsTo", "map", "timeZone", "ambiguousTime", "coordinateSystem", "regionSystem",
-    "repeatWindow", "volume", "ignoredColumns", "accept", "reject",
+    "repeatWindow", "volume", "ignoredColumns", "accept", "reject", "changes",
 }  # fmt: skip
 _COLUMN_PROPERTIES = {"codeList", "localIdOf", "region", "redact", "position", "versionOrder"}
 _TYPES = {"string", "integer", "number", "boolean", "date", "timestamp"}
@@ -44,7 +46,7 @@ def load_all(settings: Settings) -> Contracts:
 
 
 def load(path: Path) -> Contract:
-    """One contract from `<source>/<feed>.odcs.yaml`; the path gives source and feed."""
+    """One contract from `<source>/<feed>.odcs.yaml`; the path gives source and feed, and the major version where it is not the only one."""
     try:
         document = yaml.load(path.read_text(encoding="utf-8"), Loader=_SAFE)  # noqa: S506 - a safe one
         odcs = OpenDataContractStandard.model_validate(document)
@@ -55,8 +57,10 @@ def load(path: Path) -> Contract:
     if len(objects) != 1:
         raise ContractError(f"{path}: expected exactly one object under `schema`, found {len(objects)}")
     table = objects[0]
-    feed = path.name.removesuffix(SUFFIX)
-    sql = path.with_name(f"{feed}.sql")
+    family, feed = names(path)
+    if feed != family and not str(odcs.version).startswith(f"{feed.removeprefix(family + '_v')}."):
+        raise ContractError(f"{path}: version {odcs.version}: expected the major version that the file's name says; correct one of them")
+    sql = path.with_name(f"{path.name.removesuffix(SUFFIX)}.sql")
     contract = Contract(
         source=path.parent.name,
         feed=feed,
@@ -84,6 +88,8 @@ def load(path: Path) -> Contract:
         accept=tuple(own.get("accept") or ()),
         reject=tuple(Rejected(r["row"], r["rule"], r.get("field")) for r in own.get("reject") or ()),
         sla=tuple(p.model_dump(exclude_none=True) for p in odcs.slaProperties or ()),
+        family=family,
+        releases=tuple(_releases(path, own.get("changes") or ())),
         path=path,
     )
     if not contract.key:
@@ -91,6 +97,24 @@ def load(path: Path) -> Contract:
     if contract.defines and contract.conforms_to:
         raise ContractError(f"{path}: says both gridlake.defines and gridlake.conformsTo; a feed does one of them")
     return contract
+
+
+def names(path: Path) -> tuple[str, str]:
+    """(family, feed) that a contract's path says: `event.v2.odcs.yaml` is the feed `event_v2` of the family `event`."""
+    stem = _STEM.fullmatch(path.name.removesuffix(SUFFIX))
+    if stem is None:
+        raise ContractError(f"{path}: expected a file <feed>{SUFFIX} or <feed>.v<major>{SUFFIX}; rename it")
+    return stem["family"], stem["family"] + (f"_v{stem['major']}" if stem["major"] else "")
+
+
+def _releases(path: Path, given: Iterable[Any]) -> Iterable[Release]:
+    for number, item in enumerate(given, 1):
+        try:
+            yield Release(str(item["version"]), date.fromisoformat(str(item["date"])), str(item["what"]), str(item.get("sender") or ""))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ContractError(
+                f'{path}: gridlake.changes[{number}]: expected {{version: 1.1.0, date: "2026-11-25", what: …, sender: …}}; problem: {error!r}'
+            ) from error
 
 
 def _own_properties(path: Path, properties: Iterable[Any] | None, known: set[str]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Literal
+
+from packaging.version import Version
 
 from gridlake.declared import Declared
 
@@ -77,8 +79,21 @@ class Rejected:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A version of a contract: its date, what changed in it and what the sender does about it."""
+
+    version: str
+    date: date
+    what: str
+    sender: str = ""
+
+
+@dataclass(frozen=True)
 class Contract:
-    """One feed: who sends what, how, when, how sensitive, within which limits."""
+    """One feed: who sends what, how, when, how sensitive, within which limits.
+
+    A further major version of a feed stands beside the first as a feed of its own, `<family>_v<major>`, until the first retires.
+    """
 
     source: str
     feed: str
@@ -107,11 +122,23 @@ class Contract:
     accept: tuple[Mapping[str, Any], ...] = ()
     reject: tuple[Rejected, ...] = ()
     sla: tuple[Mapping[str, Any], ...] = ()
+    family: str = ""  # the feed whose major version it is; the feed itself where there is one
+    releases: tuple[Release, ...] = ()  # newest first
 
     @property
     def id(self) -> str:
         """`<source>__<feed>`: the name of the bronze and quarantine tables."""
         return f"{self.source}__{self.feed}"
+
+    @property
+    def is_retired(self) -> bool:
+        """Nothing of it is taken in any more; what was stays."""
+        return self.status == "retired"
+
+    @property
+    def sql_path(self) -> Path:
+        """Where the staging map lies that YAML cannot say, if there is one."""
+        return self.path.with_name(f"{self.path.name.removesuffix('.odcs.yaml')}.sql")
 
     @property
     def entity(self) -> str | None:
@@ -161,6 +188,11 @@ class Contracts(Declared[Contract]):
     def conforming(self, entity: str) -> list[Contract]:
         """Every contract that feeds the entity, the defining one included."""
         return [c for c in self.values() if c.entity == entity]
+
+    def superseding(self, contract: Contract) -> list[Contract]:
+        """The newer major versions of a feed that are here too, and feed the same entity."""
+        beside = [c for c in self.values() if (c.source, c.family) == (contract.source, contract.family) and c.entity == contract.entity]
+        return [c for c in beside if Version(c.version) > Version(contract.version)]
 
     @property
     def entities(self) -> list[str]:

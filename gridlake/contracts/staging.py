@@ -117,9 +117,18 @@ def views(contracts: Contracts, columns_of: Callable[[str], Container[str]]) -> 
         columns = staged_columns(contracts.defining(entity))
         tables = {f"staging.stg_{c.id}": columns_of(f"staging.stg_{c.id}") for c in contracts.conforming(entity)}
         if all(column in there for there in tables.values() for column in columns):
-            selected = ", ".join(columns)
-            found[f"staging.stg_{entity}"] = " union all ".join(f"select {selected} from {table} where _op = 'upsert'" for table in tables)
+            parts = [_current(c, contracts, ", ".join(columns)) for c in contracts.conforming(entity)]
+            found[f"staging.stg_{entity}"] = " union all ".join(parts)
     return found
+
+
+def _current(contract: Contract, contracts: Contracts, selected: str) -> str:
+    """Current rows of a feed, without those that their sender has sent by a newer major version of it."""
+    table = f"staging.stg_{contract.id}"
+    key = " and ".join(f"older.{name} = newer.{name}" for name in ["_sender_code", *_key(canonical(contract, contracts))])
+    for newer in contracts.superseding(contract):
+        table += f"{'' if ' as older' in table else ' as older'} left anti join staging.stg_{newer.id} as newer on {key}"
+    return f"select {selected} from {table} where _op = 'upsert'"
 
 
 def macros(contracts: Contracts) -> str:
@@ -133,6 +142,8 @@ def macros(contracts: Contracts) -> str:
             _returning("conforming(entity)", by_entity, "entity"),
             _returning("entity_columns(entity)", columns, "entity"),
             _returning("key_of(feed)", {c.id: _key(c) for c in contracts.values()}, "feed"),
+            _returning("superseding(feed)", {c.id: [newer.id for newer in contracts.superseding(c)] for c in contracts.values()}, "feed"),
+            _returning("entity_key(entity)", {entity: _key(contracts.defining(entity)) for entity in contracts.entities}, "entity"),
             _returning("zone_of(feed)", {c.id: c.time_zone for c in contracts.values()}, "feed"),
             _returning("region_zones()", _region_zones(contracts)),
             _returning("audit_columns()", AUDIT.names),
@@ -185,8 +196,9 @@ def _sql_type(column: Column, name: str) -> str:
 
 def _reading_newest(contract: Contract, sql: str) -> str:
     if not _SOURCE.search(sql):
-        file = contract.path.with_name(f"{contract.feed}.sql")
-        raise ContractError(f"{file}: expected a SELECT from {{{{ source }}}}, found none; read the rows there and give their _source_position")
+        raise ContractError(
+            f"{contract.sql_path}: expected a SELECT from {{{{ source }}}}, found none; read the rows there and give their _source_position"
+        )
     return _SOURCE.sub("newest", sql).strip().rstrip(";")
 
 
