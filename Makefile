@@ -6,7 +6,7 @@ UV := .uv/bin/uv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help env run serve spark spark-cluster spark-stop test test-deep lint bench bench-simulator bench-landing bench-run chaos dictionary lock clean
+.PHONY: help env run serve spark spark-cluster spark-stop test test-deep lint bench bench-simulator bench-landing bench-push bench-run chaos dictionary lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,7 +56,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter, sqlfluff, yamllint, contracts
 	$(BIN)/yamllint --strict .
 	$(BIN)/gridlake feed check
 
-bench: bench-simulator bench-landing bench-run ## every benchmark beside its peer, in one table
+bench: bench-simulator bench-landing bench-push bench-run ## every benchmark beside its peer, in one table
 	$(BIN)/python -m tests.bench.table
 
 bench-simulator: $(STAMP) ## a million simulated events
@@ -64,6 +64,9 @@ bench-simulator: $(STAMP) ## a million simulated events
 
 bench-landing: $(STAMP) ## rows a second from file to bronze, beside a plain DuckDB conversion without checks
 	$(BIN)/python -m tests.bench.bench_landing
+
+bench-push: $(STAMP) ## 500 signed single-row pushes a second for a minute, each on the disk before it is answered
+	$(BIN)/python -m tests.bench.bench_push
 
 bench-run: $(STAMP) ## the whole run on 1 and 10 million events, per step, beside Apache Spark (about two hours, 60 GB)
 	$(BIN)/python -m tests.bench.bench_run
