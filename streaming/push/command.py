@@ -22,7 +22,7 @@ from streaming.feed_lander import prepare
 from streaming.push.desk import JOURNALS
 from streaming.push.journal import JournalDamaged
 from streaming.push.reception import Reception
-from streaming.push.server import create_app
+from streaming.push.server import Door
 
 # Seconds that open requests get when the server is stopped; each is answered within a commit or two.
 _STOP_WITHIN_S = 20
@@ -52,7 +52,9 @@ def http(settings: Settings, as_json: bool, port: int, host: str) -> None:
             server.should_exit = True
 
         reception = Reception(run, stop)
-        config = uvicorn.Config(create_app(reception), host=host, port=port, log_level="warning", timeout_graceful_shutdown=_STOP_WITHIN_S)
+        config = uvicorn.Config(
+            Door(reception), host=host, port=port, log_level="warning", lifespan="off", proxy_headers=False, timeout_graceful_shutdown=_STOP_WITHIN_S
+        )
         server = _Server(config, lambda: _announce(f"http://{host}:{listening.getsockname()[1]}", as_json=as_json))
         listening = config.bind_socket()
         try:
