@@ -14,8 +14,10 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -114,6 +116,51 @@ def publish(log: Path, version: int, actions: Iterable[Mapping[str, Any]]) -> bo
         waiting.unlink()
     fsync(log)
     return True
+
+
+@dataclass
+class Lifetime:
+    """A data file: the versions from `added` on and before `removed` are made of it."""
+
+    added: int
+    removed: int | None = None
+    removed_at: float | None = None
+
+    def is_in(self, kept: Iterable[int]) -> bool:
+        """Whether one of these versions is made of it."""
+        return any(self.added <= version and (self.removed is None or version < self.removed) for version in kept)
+
+
+def lifetimes(log: Path, begin: int, files: Iterable[str]) -> dict[str, Lifetime]:
+    """Every data file that a version from `begin` on is made of, by its path in the table; `files` are those of version `begin`. Times in seconds."""
+    found = {path: Lifetime(begin) for path in files}
+    for version in (v for v in versions(log) if v > begin):
+        for line in _commit(log, version).read_bytes().splitlines():
+            # Only these two are looked for; a commit of many transactions is long.
+            if line.startswith(b'{"add"'):
+                found[unquote(json.loads(line)["add"]["path"])] = Lifetime(version)
+            elif line.startswith(b'{"remove"'):
+                action = json.loads(line)["remove"]
+                gone = found.setdefault(unquote(action["path"]), Lifetime(begin))
+                gone.removed, gone.removed_at = version, (action.get("deletionTimestamp") or 0) / 1000
+    return found
+
+
+def checkpoints(log: Path) -> list[int]:
+    """The versions that have a checkpoint in one file, in order."""
+    return [int(path.name[:20]) for path in _checkpoints(log)]
+
+
+def trim(log: Path, oldest: int, *, dry_run: bool) -> int:
+    """Remove the commits that no version from `oldest` on needs: those before the newest checkpoint that is no later. Gives how many."""
+    begin = max((c for c in checkpoints(log) if c <= oldest), default=0)
+    old = [_commit(log, v) for v in versions(log) if v < begin]
+    if old and not dry_run:
+        # Oldest first: what is left after a power cut is still without a gap.
+        for path in [*old, *(c for c in _checkpoints(log) if int(c.name[:20]) < begin)]:
+            path.unlink()
+        fsync(log)
+    return len(old)
 
 
 def _first_torn(log: Path, found: list[int], after: int) -> int | None:

@@ -221,10 +221,14 @@ def _facts(contract: Contract) -> list[tuple[str, str | Code]]:
         ("主键", Code(key)),
         ("版本次序", Code(order) if order else "按到达次序"),
         ("重复窗口", _duration(contract.repeat_window.total_seconds())),
+        ("保存期限", "；".join(f"{_KEPT[schema]} {_duration(period.total_seconds())}" for schema, period in contract.retention.items())),
         ("约定", "；".join(_sla(s) for s in contract.sla)),
         ("忽略的来源字段", "、".join(contract.ignored_columns)),
     ]
     return [(label, text) for label, text in facts if _plain(text)]
+
+
+_KEPT = {"bronze": "原始数据", "quarantine": "拒收数据"}
 
 
 def _column_row(column: Column) -> Sequence[str | Code | Link]:

@@ -12,9 +12,13 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -32,6 +36,10 @@ ROWS_PER_FILE = 1_000_000
 # A commit of a large batch takes seconds. Who holds a table longer is stopped or lost, and a person has to look.
 _LONGEST_HOLD = 300.0
 _LOOK_AGAIN = 0.005
+_FEWEST_TO_COMPACT = 4
+_ROWS_PER_GROUP = 100_000
+# Of Delta's writer versions the highest that our tables have; later ones bring features such as deletion vectors.
+_HIGHEST_WRITER = 2
 # The log is kept: kept manifests name old versions.
 _AFTER_COMMIT = PostCommitHookProperties(create_checkpoint=True, cleanup_expired_logs=False)
 
@@ -50,6 +58,28 @@ class Fenced(Exception):
 
 class Held(Exception):
     """A table is held by another writer for too long."""
+
+
+class Unsupported(Exception):
+    """A table has a feature that maintenance does not know."""
+
+
+@dataclass
+class Change:
+    """What maintenance did to a table."""
+
+    files_removed: int = 0
+    files_added: int = 0
+    bytes_removed: int = 0
+    bytes_added: int = 0
+    rows_removed: int = 0
+    files_swept: int = 0
+    bytes_swept: int = 0
+    commits_removed: int = 0
+    conflicts: int = 0
+
+    def __add__(self, other: Change) -> Change:
+        return Change(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
 def make_folder(path: Path) -> None:
@@ -232,6 +262,155 @@ class Tables:
         if any(c is None for c in counts):
             return int(self._open(name, version).count())
         return int(sum(counts))
+
+    def compact(self, name: str, *, dry_run: bool = False) -> Change:
+        """Rewrite runs of small files into large ones; rows, their order and the app transactions stay. Landers beside it need not wait.
+
+        Gives what was done, or would be. Raises Unsupported for a table that another engine has given features that this does not know.
+        """
+        done = Change()
+        for group in self._small_files(name):
+            done += Change(files_removed=len(group), files_added=1, bytes_removed=sum(f["size"] for f in group))
+            if not dry_run:
+                made = self._rewrite(name, group, None)
+                if self._replace(name, group, made, "OPTIMIZE", data_change=False) is None:
+                    return Change(conflicts=1)
+                done.bytes_added += sum(int(add["size"]) for add in made)
+        return done
+
+    def forget(self, name: str, column: str, before: datetime, *, dry_run: bool = False) -> Change:
+        """Delete the rows whose timestamp `column` is earlier. The app transactions stay, so nothing is landed again. Gives what was done."""
+        done, old = Change(), ds.field(column) < pa.scalar(before)
+        for file in self._data_files(name):
+            content = ds.dataset(self.path(name) / file["path"], schema=self.schema(name))
+            rows = content.count_rows(filter=old)
+            if not rows:
+                continue
+            is_whole = rows == content.count_rows()
+            done += Change(rows_removed=rows, files_removed=1, files_added=int(not is_whole), bytes_removed=file["size"])
+            if not dry_run:
+                made = [] if is_whole else self._rewrite(name, [file], ~old)
+                if self._replace(name, [file], made, "DELETE", data_change=True) is None:
+                    return Change(conflicts=1)
+                done.bytes_added += sum(int(add["size"]) for add in made)
+        return done
+
+    def checkpoint(self, name: str, commits: int, *, dry_run: bool = False) -> bool:
+        """Write a checkpoint where so many commits were made since the last; gives whether."""
+        log = self.path(name) / "_delta_log"
+        since = self._open(name).version() - max(delta_log.newest_checkpoint(log), 0)
+        if since >= commits and not dry_run:
+            self._open(name).create_checkpoint()
+            self._sync_log(self.path(name))
+        return since >= commits
+
+    def sweep(self, name: str, kept: Collection[int], grace: timedelta, *, dry_run: bool = False) -> Change:
+        """Remove data files that neither the newest nor a kept version is made of, and that no version was made of for so long; then old commits.
+
+        Files that no commit names (a killed writer left them) go when they are as old as that.
+        """
+        path, limit, done = self.path(name), time.time() - grace.total_seconds(), Change()
+        log = path / "_delta_log"
+        newest = self.version(name)
+        begin = next((v for v in delta_log.checkpoints(log)), 0) if delta_log.versions(log)[0] else 0
+        needed, current = {newest, *kept}, {f["path"] for f in self._data_files(name)}
+        named = delta_log.lifetimes(log, begin, [str(f["path"]) for f in self._data_files(name, begin)])
+        for file in path.rglob("*.parquet"):
+            inside = file.relative_to(path).as_posix()
+            if inside.startswith("_") or inside in current:
+                continue
+            state, life = file.stat(), named.get(inside)
+            if state.st_mtime > limit or (life and ((life.removed_at or limit) > limit or life.is_in(needed))):
+                continue
+            done += Change(files_swept=1, bytes_swept=state.st_size)
+            if not dry_run:
+                file.unlink()
+        recent = [v for v in delta_log.versions(log) if (log / f"{v:020}.json").stat().st_mtime > limit]
+        return done + Change(commits_removed=delta_log.trim(log, min([*needed, *recent]), dry_run=dry_run))
+
+    def _data_files(self, name: str, version: int | None = None) -> list[dict[str, Any]]:
+        """path, size, num_records of each file of a version, oldest first."""
+        actions = pa.table(self._open(name, version).get_add_actions(flatten=True))
+        found = [
+            {"path": unquote(row["path"]), "size": row["size_bytes"], "rows": row["num_records"], "at": row["modification_time"]}
+            for row in actions.select(["path", "size_bytes", "num_records", "modification_time"]).to_pylist()
+        ]
+        return sorted(found, key=lambda f: (f["at"], f["path"]))
+
+    def _small_files(self, name: str) -> Iterator[list[dict[str, Any]]]:
+        table = self._open(name)
+        if table.metadata().partition_columns or table.protocol().min_writer_version > _HIGHEST_WRITER:
+            raise Unsupported(f"{name}: {table.protocol()}, expected a table without partitions and features, as gridlake makes them; left as it is")
+        group: list[dict[str, Any]] = []
+        rows = 0
+        for file in [f for f in self._data_files(name) if f["rows"] is not None and f["rows"] < ROWS_PER_FILE // 2]:
+            if rows + file["rows"] > ROWS_PER_FILE:
+                yield group
+                group, rows = [], 0
+            group.append(file)
+            rows += file["rows"]
+        # Few small files are left alone, or each call would rewrite the same rows.
+        if len(group) >= _FEWEST_TO_COMPACT:
+            yield group
+
+    def _rewrite(self, name: str, files: Sequence[Mapping[str, Any]], where: ds.Expression | None) -> list[dict[str, Any]]:
+        """Write the rows of some files, in their order, into a new one that is on the disk; gives the `add` of it."""
+        folder, schema = self.path(name), self.schema(name)
+        path = folder / f"part-{uuid.uuid4()}.snappy.parquet"
+        rows = 0
+        held: list[pa.Table] = []
+        with pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=True) as writer:
+            for file in files:
+                table = ds.dataset(folder / file["path"], schema=schema).to_table(filter=where)
+                rows += table.num_rows
+                held.append(table)
+                # A group of rows for each small file would be read no faster than the files.
+                if sum(t.num_rows for t in held) >= _ROWS_PER_GROUP or file is files[-1]:
+                    writer.write_table(pa.concat_tables(held))
+                    held = []
+        fsync(path)
+        fsync(folder)
+        status = path.stat()
+        stats = json.dumps({"numRecords": rows})
+        return [{"path": path.name, "partitionValues": {}, "size": status.st_size, "modificationTime": int(status.st_mtime * 1000), "stats": stats}]
+
+    def _replace(
+        self, name: str, old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], operation: str, *, data_change: bool
+    ) -> int | None:
+        """Commit that files take the place of others; gives the version, None where another writer has replaced one of the others meanwhile.
+
+        delta-rs syncs neither the files that it compacts into nor the commit, so a power cut could leave a commit that names torn files in the
+        place of good ones. Here both are on the disk before the commit has its name.
+        """
+        at = int(time.time() * 1000)
+        info = {"timestamp": at, "operation": operation, "operationParameters": {}, "engineInfo": "gridlake"}
+        told = info | delta_log.counts(len(new), 0, len(old))
+        gone = [
+            {
+                "remove": {
+                    "path": f["path"],
+                    "deletionTimestamp": at,
+                    "dataChange": data_change,
+                    "extendedFileMetadata": True,
+                    "partitionValues": {},
+                    "size": f["size"],
+                }
+            }
+            for f in old
+        ]
+        come = [{"add": {**add, "dataChange": data_change}} for add in new]
+        barrier("table.before_replacing", name)
+        while True:
+            if not {f["path"] for f in old} <= {f["path"] for f in self._data_files(name)}:
+                for add in new:
+                    (self.path(name) / str(add["path"])).unlink()
+                return None
+            version = self.version(name) + 1
+            if delta_log.publish(self.path(name) / "_delta_log", version, [{"commitInfo": told}, *gone, *come]):
+                break
+        barrier("table.after_replacing", name)
+        self._sync_log(self.path(name))
+        return version
 
     def _open(self, name: str, version: int | None = None) -> DeltaTable:
         path = self.path(name)

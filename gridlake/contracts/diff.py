@@ -312,6 +312,7 @@ def _header(old: Contract, new: Contract) -> Iterator[Change]:
         ("coordinateSystem", old.coordinate_system, new.coordinate_system, "major", "send positions of the new system"),
         ("regionSystem", old.region_system, new.region_system, "major", "send regions of the new system"),
         ("repeatWindow", old.repeat_window, new.repeat_window, "minor", "nothing; equal rows within the window count as duplicates"),
+        ("retention", dict(old.retention), dict(new.retention), "minor", "nothing; rows are kept for another time"),
         ("defines", old.defines, new.defines, "major", "nothing to send otherwise"),
         ("conformsTo", old.conforms_to, new.conforms_to, "major", "nothing to send otherwise"),
         ("sql", old.sql, new.sql, "minor", "nothing to send otherwise"),

@@ -24,7 +24,7 @@ _STEM = re.compile(r"(?P<family>.+?)(?:\.v(?P<major>[2-9]|[1-9][0-9]+))?")
 _WINDOW = re.compile(r"(\d+) (minute|hour|day)s?")
 _CONTRACT_PROPERTIES = {
     "defines", "conformsTo", "map", "timeZone", "ambiguousTime", "coordinateSystem", "regionSystem",
-    "repeatWindow", "volume", "ignoredColumns", "accept", "reject", "changes",
+    "repeatWindow", "retention", "volume", "ignoredColumns", "accept", "reject", "changes",
 }  # fmt: skip
 _COLUMN_PROPERTIES = {"codeList", "localIdOf", "region", "redact", "position", "versionOrder"}
 _TYPES = {"string", "integer", "number", "boolean", "date", "timestamp"}
@@ -83,6 +83,7 @@ def load(path: Path) -> Contract:
         coordinate_system=own.get("coordinateSystem", "CGCS2000"),
         region_system=own.get("regionSystem", "cn"),
         repeat_window=_window(path, own.get("repeatWindow", "3 days")),
+        retention=_retention(path, own.get("retention") or {}, _window(path, own.get("repeatWindow", "3 days"))),
         volume=Volume(**(own.get("volume") or {})),
         ignored_columns=tuple(own.get("ignoredColumns") or ()),
         accept=tuple(own.get("accept") or ()),
@@ -175,8 +176,19 @@ def _rules(path: Path, quality: Iterable[Any]) -> Iterable[Rule]:
         )
 
 
-def _window(path: Path, text: str) -> timedelta:
+def _retention(path: Path, given: Any, repeat_window: timedelta) -> dict[str, timedelta]:
+    if not isinstance(given, dict) or not given.keys() <= {"bronze", "quarantine"}:
+        raise ContractError(f"{path}: gridlake.retention {given!r}: expected {{bronze: <n> days, quarantine: <n> days}}, one of them or both")
+    kept = {schema: _window(path, text, "retention") for schema, text in given.items()}
+    if any(period < repeat_window for period in kept.values()):
+        raise ContractError(
+            f"{path}: gridlake.retention is shorter than gridlake.repeatWindow ({repeat_window}): a repeat could not be known for one"
+        )
+    return kept
+
+
+def _window(path: Path, text: str, name: str = "repeatWindow") -> timedelta:
     match = _WINDOW.fullmatch(text)
     if not match:
-        raise ContractError(f"{path}: gridlake.repeatWindow {text!r}: expected '<n> minutes|hours|days'")
+        raise ContractError(f"{path}: gridlake.{name} {text!r}: expected '<n> minutes|hours|days'")
     return timedelta(**{match[2] + "s": int(match[1])})

@@ -117,6 +117,8 @@ class Contract:
     coordinate_system: Literal["CGCS2000", "WGS84", "GCJ-02"] = "CGCS2000"
     region_system: str = "cn"
     repeat_window: timedelta = timedelta(days=3)
+    # How long rows are kept after they were received, by `bronze` and `quarantine`; for ever where it does not say.
+    retention: Mapping[str, timedelta] = field(default_factory=dict)
     volume: Volume = Volume()
     ignored_columns: tuple[str, ...] = ()
     accept: tuple[Mapping[str, Any], ...] = ()

@@ -31,6 +31,7 @@ from typing import Any
 
 import duckdb
 
+import gridlake.tables
 from gridlake import cli, runs
 from gridlake.settings import Settings
 from gridlake.tables import Tables
@@ -59,6 +60,9 @@ class Scene:
     inbox: Path
     project: Path
     before: Path
+    # Whether the tables before it are as a writer left them, acknowledged, and not as a power cut did.
+    is_sound_before: bool = False
+    command: str = "land"
     calls: list[traced.Call] = field(default_factory=list)
     boundaries: list[int] = field(default_factory=list)
     names_changed_at: list[int] = field(default_factory=list)
@@ -81,13 +85,13 @@ class Scene:
         """
         shutil.copytree(self.before, self.after, symlinks=True)
         said, trace = self.folder / "said", self.folder / "trace"
-        program = f"from streaming import landing; landing.CHUNK_ROWS = {CHUNK_ROWS}; {before_all}; from gridlake.cli import main; main()"
+        program = f"from tests.e2e.power import make_small; make_small(); {before_all}; from gridlake.cli import main; main()"
         env = {k: v for k, v in os.environ.items() if not k.startswith("GRIDLAKE_")} | {"GRIDLAKE_BARRIERS": str(said)} | environment(self.project)
         # With every byte of every path and content in hexadecimal, a call that does not name this folder has nothing to do with the disk.
         here = "".join(f"\\x{byte:02x}" for byte in os.fsencode(self.folder))
         for kill in [killed_at, None] if killed_at else [None]:
             attempt = env | ({"GRIDLAKE_KILL_AT": kill} if kill else {})
-            done = traced.run([sys.executable, "-c", program, *arguments(self.after, self.inbox)], trace, attempt)
+            done = traced.run([sys.executable, "-c", program, *arguments(self, self.after)], trace, attempt)
             assert done.returncode == (-signal.SIGKILL if kill else 0), f"{kill}: {done.returncode}\n{done.stderr}"
             self.calls += [*(call for call in traced.calls(trace) if here in call.arguments), traced.END]
             trace.unlink()
@@ -112,7 +116,8 @@ class Scene:
         disk = Disk.of(self.before)
         disk.root = self.after
         replay = traced.Replay(disk, self.folder / "said")
-        versions: dict[str, int] = {}
+        tables = Tables(self.before / "lake" / "tables")
+        versions = {name: tables.version(name) for name in tables.names()} if self.is_sound_before else {}
         heard = 0
         for call in self.calls[:number]:
             replay.do(call)
@@ -176,9 +181,15 @@ class Outcome:
         return "\n".join([self.point, *(line[:2000] for line in found[:MOST_TOLD])])
 
 
-def arguments(disk: Path, inbox: Path) -> list[str]:
-    """The command line of a landing on a disk."""
-    return ["land", "--home", str(disk / "lake"), "--inbox", str(inbox), *NOW, "--json"]
+def arguments(scene: Scene, disk: Path) -> list[str]:
+    """The command line of the scene's writer on a disk."""
+    return [scene.command, "--home", str(disk / "lake"), "--inbox", str(scene.inbox), *NOW, "--json"]
+
+
+def make_small() -> None:
+    """Chunks of few rows, and few files worth making one of, so that small lakes see what large ones do."""
+    landing.CHUNK_ROWS = CHUNK_ROWS
+    gridlake.tables._FEWEST_TO_COMPACT = 2
 
 
 def environment(project: Path) -> dict[str, str]:
@@ -235,7 +246,7 @@ def _repeat(scene: Scene, folder: Path) -> None:
     said = io.StringIO()
     with _surroundings(environment(scene.project)), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         try:
-            cli.main(arguments(folder, scene.inbox), standalone_mode=False)
+            cli.main(arguments(scene, folder), standalone_mode=False)
         except SystemExit as end:
             raise AssertionError(f"the repeated landing ended with {end.code}: {said.getvalue()[-3000:]}") from end
         runs.entries(Settings(home=folder / "lake"))
@@ -348,8 +359,11 @@ def scenes(folder: Path, chance: random.Random) -> Iterator[Scene]:
     # Killed, its writes are still there for the next process; only the power takes them away.
     kill = chance.choice([passing for passing in first.passed if passing.startswith(("table.", "landing.", "vault."))])
     yield Scene(f"a first landing, killed at {kill} and repeated", folder / "killed", first.inbox, DECLARATIONS, empty).record(killed_at=kill)
-    second = Scene("a second landing", folder / "second", folder / "inbox2", grown(folder / "grown"), begun).record()
+    second = Scene("a second landing", folder / "second", folder / "inbox2", grown(folder / "grown"), begun, is_sound_before=True).record()
     yield second
+    yield Scene(
+        "maintenance", folder / "maintenance", folder / "inbox2", second.project, second.after, is_sound_before=True, command="maintain"
+    ).record()
     for number, scene in enumerate((first, second)):
         point = Point(scene, chance.choice(scene.names_changed_at), "chance", f"{chance.random()}")
         left = folder / f"left{number}"
@@ -381,7 +395,7 @@ _found: list[Scene] = []
 
 
 def _prepare(pickled: Path) -> None:
-    landing.CHUNK_ROWS = CHUNK_ROWS
+    make_small()
     _found.extend(pickle.loads(pickled.read_bytes()))
 
 
