@@ -18,7 +18,6 @@ from rich.console import Console
 from rich.table import Table
 
 from gridlake import cli, contracts, runs
-from gridlake.barriers import barrier
 from gridlake.progress import ProgressLog
 from gridlake.runs import CUT_SCHEMAS, CUT_TABLES
 from gridlake.settings import Settings
@@ -146,7 +145,6 @@ def _remove_blobs(settings: Settings, tables: Tables, name: str, held: Kept, *, 
     gone = [p for p in old if p.relative_to(settings.home).as_posix() not in named]
     for path in gone if not dry_run else ():
         path.unlink()
-        barrier("vault.after_removal", path.name)
     return len(gone)
 
 

@@ -330,12 +330,7 @@ class Tables:
 
     def _data_files(self, name: str, version: int | None = None) -> list[dict[str, Any]]:
         """path, size, num_records of each file of a version, oldest first."""
-        actions = pa.table(self._open(name, version).get_add_actions(flatten=True))
-        found = [
-            {"path": unquote(row["path"]), "size": row["size_bytes"], "rows": row["num_records"], "at": row["modification_time"]}
-            for row in actions.select(["path", "size_bytes", "num_records", "modification_time"]).to_pylist()
-        ]
-        return sorted(found, key=lambda f: (f["at"], f["path"]))
+        return _files_of(self._open(name, version))
 
     def _small_files(self, name: str) -> Iterator[list[dict[str, Any]]]:
         table = self._open(name)
@@ -401,11 +396,13 @@ class Tables:
         come = [{"add": {**add, "dataChange": data_change}} for add in new]
         barrier("table.before_replacing", name)
         while True:
-            if not {f["path"] for f in old} <= {f["path"] for f in self._data_files(name)}:
+            # Both of one look at the table: a commit in between would take files away unseen.
+            table = self._open(name)
+            version = int(table.version()) + 1
+            if not {f["path"] for f in old} <= {f["path"] for f in _files_of(table)}:
                 for add in new:
                     (self.path(name) / str(add["path"])).unlink()
                 return None
-            version = self.version(name) + 1
             if delta_log.publish(self.path(name) / "_delta_log", version, [{"commitInfo": told}, *gone, *come]):
                 break
         barrier("table.after_replacing", name)
@@ -488,6 +485,15 @@ class Tables:
         newest = delta_log.set_aside_torn(path / "_delta_log", self._whole.get(path, -1))
         self._whole[path] = newest
         return newest
+
+
+def _files_of(table: DeltaTable) -> list[dict[str, Any]]:
+    actions = pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records", "modification_time"])
+    found = [
+        {"path": unquote(row["path"]), "size": row["size_bytes"], "rows": row["num_records"], "at": row["modification_time"]}
+        for row in actions.to_pylist()
+    ]
+    return sorted(found, key=lambda f: (f["at"], f["path"]))
 
 
 def _see_unfenced(name: str, table: DeltaTable, epochs: Mapping[str, int]) -> None:
