@@ -302,7 +302,7 @@ class Tables:
         if since >= commits and not dry_run:
             self._open(name).create_checkpoint()
             self._sync_log(self.path(name))
-        return since >= commits
+        return bool(since >= commits)
 
     def sweep(self, name: str, kept: Collection[int], grace: timedelta, *, dry_run: bool = False) -> Change:
         """Remove data files that neither the newest nor a kept version is made of, and that no version was made of for so long; then old commits.
