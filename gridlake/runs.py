@@ -7,6 +7,8 @@ import json
 import os
 import re
 import secrets
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +24,7 @@ import pyarrow.compute as pc
 
 from gridlake import contracts, senders, vocabularies
 from gridlake.contracts import Contract, Contracts, staging
+from gridlake.contracts.in_force import InForce
 from gridlake.engine import Engine, require_usable
 from gridlake.footprint import Footprint
 from gridlake.privacy import Keys
@@ -65,6 +68,8 @@ class Run:
     footprints: dict[str, dict[str, float]] = field(default_factory=dict)
     state: str = "running"
     _engine: Engine | None = None
+    _started_at: int = field(default_factory=time.time_ns, repr=False, compare=False)
+    _renewing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @classmethod
     def start(cls, settings: Settings, *, quiet: bool = False) -> Run:
@@ -102,6 +107,29 @@ class Run:
     def vocabularies(self) -> Vocabularies:
         """Every vocabulary, built-in and given."""
         return vocabularies.load_all(self.settings)
+
+    @cached_property
+    def _in_force(self) -> InForce:
+        return InForce(self.settings, self.contracts, self.senders, self.vocabularies, self._started_at)
+
+    def renew(self) -> None:
+        """Take in what has changed in contracts, senders and vocabularies since they were read, as far as it may take effect while rows arrive.
+
+        At most one look a second; any thread may ask. What takes effect and what is withheld is said.
+        """
+        with self._renewing:
+            taken, withheld = self._in_force.look()
+            if taken:
+                self.contracts, self.senders, self.vocabularies = self._in_force.contracts, self._in_force.senders, self._in_force.vocabularies
+        for change in taken:
+            self.progress.say(f"in force from now on: {change.what}")
+        for refused in withheld:
+            self.progress.say(f"NOT IN FORCE {refused}")
+
+    @property
+    def withheld(self) -> list[str]:
+        """Changed declarations that did not take effect, each with its reason."""
+        return [str(w) for w in self._in_force.withheld.values()] if "_in_force" in self.__dict__ else []
 
     @cached_property
     def tables(self) -> Tables:

@@ -23,7 +23,7 @@ from gridlake.contracts import Contract
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
 from gridlake.regions import RegionTree
 from gridlake.runs import Run
-from gridlake.tables import Tables
+from gridlake.tables import SchemaConflict, Tables
 from streaming import quarantine, receipts
 from streaming.bronze import Audit, BronzeRows, Digests
 from streaming.checks import Checks
@@ -38,6 +38,8 @@ END = "#end"
 # The app transaction that counts how often a log was taken over.
 EPOCH = "#epoch"
 BEFORE_ANY = -1
+# The app transaction of quarantine for rows that a changed contract refuses of a batch whose refused rows were kept before.
+_LATE = "#late"
 
 
 @dataclass
@@ -116,11 +118,23 @@ class Unfinished:
         return self.begun(delivery) > self.landed.get(delivery.id, BEFORE_ANY)
 
 
+class Rules:
+    """What a contract makes of rows: read, checked, turned into bronze's. Replaced as a whole when the contract changes."""
+
+    def __init__(self, run: Run, contract: Contract, regions: RegionTree) -> None:
+        self.contract, self.vocabularies, self.regions = contract, run.vocabularies, regions
+        self.decoder = Decoder(contract)
+        self.checks = Checks(contract, run.vocabularies, regions)
+        self.rows = BronzeRows(contract, run.keys)
+        self.digests = Digests(contract, run.keys)
+
+
 @dataclass(frozen=True)
 class Judged:
     """A batch and what is to become of its rows: masks over all of them, and `columns`, `op` and `digests` of those `accepted` (their places)."""
 
     batch: Batch
+    rules: Rules
     refused: Mask
     duplicate: Mask
     accepted: npt.NDArray[np.int64]
@@ -144,12 +158,20 @@ class Judged:
             digests=self.digests.take(kept),
         )
 
+    def without_refused(self, told: Mask) -> Judged:
+        """The same with some of the accepted rows (a mask over them) refused after all: quarantine has them, with its own reasons."""
+        refused = self.refused.copy()
+        refused[self.accepted[told]] = True
+        left = self.without(told)
+        return replace(left, refused=refused, duplicate=self.duplicate)
+
 
 def prepare(run: Run) -> None:
     """Create the tables of every feed, and add the columns that its contract has gained."""
     with run.tables.only_writer(receipts.TABLE):  # another lander may be starting too
         run.tables.ensure(receipts.TABLE, RECEIPT_SCHEMA)
-        for feed, contract in run.contracts.items():
+    for feed, contract in run.contracts.items():
+        with run.tables.only_writer(f"bronze.{feed}"):
             run.tables.ensure(f"bronze.{feed}", bronze_schema(contract))
             run.tables.ensure(f"quarantine.{feed}", QUARANTINE_SCHEMA)
 
@@ -158,16 +180,39 @@ class FeedLander:
     """Lands what is sent for one contract; its tables are there (`prepare`)."""
 
     def __init__(self, run: Run, contract: Contract, regions: RegionTree) -> None:
-        self._run, self.contract = run, contract
+        self._run = run
         self._tables: Tables = run.tables
         self._bronze, self._quarantine = f"bronze.{contract.id}", f"quarantine.{contract.id}"
-        self._decoder = Decoder(contract)
-        self._checks = Checks(contract, run.vocabularies, regions)
-        self._rows = BronzeRows(contract, run.keys)
-        self._digests = Digests(contract, run.keys)
+        if not self._tables.exists(self._bronze):
+            prepare(run)  # a contract that has come while landers run
+        self._rules = Rules(run, contract, regions)
         self._bronze_schema = self._tables.schema(self._bronze)
         self._repeats = Repeats(self._tables, self._bronze, contract.repeat_window)
         self._epochs: dict[str, dict[str, int]] = {}
+
+    @property
+    def contract(self) -> Contract:
+        """The contract by which rows are judged now."""
+        return self._rules.contract
+
+    def is_outdated(self) -> bool:
+        """Whether the contract, code lists or regions in force are others than those by which rows are judged; asked between batches."""
+        self._run.renew()
+        contract = self._run.contracts.get(self.contract.id, self.contract)
+        return contract is not self.contract or self._run.vocabularies is not self._rules.vocabularies
+
+    def renew(self) -> None:
+        """Go by what is in force now. Batches that were judged before are committed by what they were judged by.
+
+        A repeat window that has changed holds from the next start on: the rows of a longer one are not in memory.
+        """
+        contract, words = self._run.contracts.get(self.contract.id, self.contract), self._run.vocabularies
+        is_same_map = words.regions.equals(self._rules.vocabularies.regions)
+        rules = Rules(self._run, contract, self._rules.regions if is_same_map else RegionTree(words.regions))
+        with self._tables.only_writer(self._bronze):
+            self._tables.ensure(self._bronze, bronze_schema(contract))
+        self._bronze_schema = self._tables.schema(self._bronze)
+        self._rules = rules
 
     def unfinished(self, deliveries: Sequence[Delivery]) -> Unfinished:
         """How far each table is with the deliveries."""
@@ -212,15 +257,16 @@ class FeedLander:
 
     def judge(self, batch: Batch) -> Judged:
         """Decode and check every row, and find those that repeat a landed one or one judged before. Batches are judged in the order of landing."""
-        decoded = self._decoder.decode(batch.blocks)
-        reasons, warnings = self._check(batch, decoded)
+        rules = self._rules
+        decoded = rules.decoder.decode(batch.blocks)
+        reasons, warnings = self._check(rules, batch, decoded)
         refused = decoded.unread | reasons.mask(batch.rows)
         sound = np.flatnonzero(~refused)
         columns, op = decoded.columns, decoded.op
         if refused.any():
             columns, op = {name: a.take(pa.array(sound)) for name, a in columns.items()}, op.take(pa.array(sound))
         nothing: Mask = np.zeros(batch.rows, np.bool_)
-        judged = Judged(batch, refused, nothing, sound, columns, op, self._digests.of_rows(columns, op), reasons, warnings)
+        judged = Judged(batch, rules, refused, nothing, sound, columns, op, rules.digests.of_rows(columns, op), reasons, warnings)
         repeated = self._repeats.among(self._senders(judged), judged.digests, batch.received_at)
         judged = judged.without(repeated) if repeated.any() else judged
         self._repeats.expect(self._senders(judged), judged.digests, batch.received_at)
@@ -242,6 +288,7 @@ class FeedLander:
     def _commit(self, judged: Judged, unfinished: Unfinished) -> list[Receipt]:
         batch = judged.batch
         with self._tables.only_writer(self._bronze):
+            judged = self._as_told(judged, unfinished)
             # What a killed lander had told of its rows stands, whatever came after it.
             if not any(unfinished.is_pending(c.delivery) for c in batch.chunks):
                 repeated = self._repeats.landed_meanwhile(self._senders(judged), judged.digests, batch.received_at)
@@ -251,23 +298,43 @@ class FeedLander:
             made = self._receipts(judged)
             self._commit_receipts(made, unfinished)
             barrier("landing.after_receipt", self.contract.id)
-            self._commit_accepted(
-                batch, self._rows.of(judged.columns, judged.op, judged.digests, batch.audit(judged.accepted, self.contract.version))
-            )
+            audit = batch.audit(judged.accepted, judged.rules.contract.version)
+            self._commit_accepted(batch, judged.rules.rows.of(judged.columns, judged.op, judged.digests, audit))
             barrier("landing.after_bronze", self.contract.id)
             self._repeats.landed()
         return made
 
-    def _senders(self, judged: Judged) -> pa.Array:
-        return judged.batch.audit(judged.accepted, self.contract.version).sender_code
+    def _as_told(self, judged: Judged, unfinished: Unfinished) -> Judged:
+        """The batch with those rows refused that a killed lander had refused, whatever the contract says by now; rows that only the contract
+        of now refuses go to quarantine after them.
+        """
+        batch = judged.batch
+        kept = [c.delivery.id for c in batch.chunks if unfinished.is_pending(c.delivery) and unfinished.quarantined.get(c.delivery.id) == c.last_row]
+        if not kept:
+            return judged
+        found = self._tables.read(self._quarantine, columns=["_source_position"], where=ds.field("_delivery_id").isin(kept)).column(0)
+        told: Mask = pc.is_in(self._positions(judged), found.combine_chunks()).to_numpy(zero_copy_only=False)
+        late = np.flatnonzero(judged.refused & ~told & np.isin(batch.chunk_of_row, [n for n, c in enumerate(batch.chunks) if c.delivery.id in kept]))
+        if len(late):
+            owners = {batch.chunks[number].delivery.id + _LATE: batch.chunks[number].last_row for number in np.unique(batch.chunk_of_row[late])}
+            done = self._tables.resume_points(self._quarantine, owners)
+            if any(done.get(app, BEFORE_ANY) < row for app, row in owners.items()):
+                self._tables.append(self._quarantine, self._quarantined(judged, late), owners)
+        return judged.without_refused(told[judged.accepted]) if told[judged.accepted].any() else judged
 
-    def _check(self, batch: Batch, decoded: Decoded) -> tuple[Reasons, Reasons]:
+    def _positions(self, judged: Judged) -> pa.Array:
+        return judged.batch.audit(np.arange(judged.batch.rows), judged.rules.contract.version).position
+
+    def _senders(self, judged: Judged) -> pa.Array:
+        return judged.batch.audit(judged.accepted, judged.rules.contract.version).sender_code
+
+    def _check(self, rules: Rules, batch: Batch, decoded: Decoded) -> tuple[Reasons, Reasons]:
         codes = {c.delivery.sender_code for c in batch.chunks} & self._run.senders.keys()
         index = {code: number for number, code in enumerate(sorted(codes))}
         # Rows of an unknown sender have nothing to check: their delivery is refused as a whole.
         sender_of_row = np.array([index.get(c.delivery.sender_code, 0) for c in batch.chunks], np.int64)[batch.chunk_of_row]
-        reasons, warnings = self._checks.check(decoded, [self._run.senders[code] for code in index], sender_of_row, batch.received_at)
-        volume = self.contract.volume
+        reasons, warnings = rules.checks.check(decoded, [self._run.senders[code] for code in index], sender_of_row, batch.received_at)
+        volume = rules.contract.volume
         for number in batch.below_minimum:
             reasons.add("volume_min", None, f"expected at least {volume.min} rows in a delivery", batch.chunk_of_row == number)
         if volume.max is not None:
@@ -296,10 +363,10 @@ class FeedLander:
                     refused=int(refused_rows[number]),
                     duplicate=int(duplicate_rows[number]),
                     reasons=why[number] | {WARNING + key: rows for key, rows in warned[number].items()},
-                    contract_version=self.contract.version,
+                    contract_version=judged.rules.contract.version,
                     received_at=batch.received_at,
                     state=state,
-                    minimum=self.contract.volume.min,
+                    minimum=judged.rules.contract.volume.min,
                 )
             )
         return made
@@ -310,11 +377,15 @@ class FeedLander:
         rows = np.flatnonzero(judged.refused & missing[batch.chunk_of_row])
         if not len(rows):
             return
-        payloads, references = batch.payloads(rows)
-        digests = self._digests.of_bytes(pa.array([r.encode() if r else p for p, r in zip(payloads, references, strict=True)], pa.binary()))
-        table = quarantine.rows(batch.audit(rows, self.contract.version), digests, judged.reasons.lists(rows), payloads, references, self._run.keys)
+        table = self._quarantined(judged, rows)
         owners = {batch.chunks[number].delivery.id: batch.chunks[number].last_row for number in np.unique(batch.chunk_of_row[rows])}
         self._tables.append(self._quarantine, table, owners, self._believed(self._quarantine, owners))
+
+    def _quarantined(self, judged: Judged, rows: npt.NDArray[np.int64]) -> pa.Table:
+        payloads, references = judged.batch.payloads(rows)
+        digests = judged.rules.digests.of_bytes(pa.array([r.encode() if r else p for p, r in zip(payloads, references, strict=True)], pa.binary()))
+        audit = judged.batch.audit(rows, judged.rules.contract.version)
+        return quarantine.rows(audit, digests, judged.reasons.lists(rows), payloads, references, self._run.keys)
 
     def _commit_receipts(self, made: Sequence[Receipt], unfinished: Unfinished) -> None:
         missing = [r for r in made if unfinished.receipted.get(r.chunk.delivery.id, BEFORE_ANY) < r.chunk.last_row]
@@ -324,7 +395,16 @@ class FeedLander:
 
     def _commit_accepted(self, batch: Batch, rows: pa.Table) -> None:
         done = batch.points | {c.delivery.id + END: c.last_row for c in batch.chunks if c.is_last}
-        # An older version of the contract may have left columns that this one no longer has.
+        # Older versions of the contract may have left columns that this one no longer has, another process may have added one.
+        if any(name not in self._bronze_schema.names for name in rows.column_names):
+            self._bronze_schema = self._tables.schema(self._bronze)
+        try:
+            self._append_accepted(batch, rows, done)
+        except SchemaConflict:
+            self._bronze_schema = self._tables.schema(self._bronze)
+            self._append_accepted(batch, rows, done)
+
+    def _append_accepted(self, batch: Batch, rows: pa.Table, done: Mapping[str, int]) -> None:
         columns = [rows.column(f.name) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in self._bronze_schema]
         self._tables.append(self._bronze, pa.table(columns, schema=self._bronze_schema), done, self._believed(self._bronze, batch.points))
 

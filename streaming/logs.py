@@ -109,6 +109,8 @@ class Logs:
 
     def judge(self, at: datetime | None = None) -> list[Judged]:
         """Everything that waits, judged, to be committed in this order; `at` is when it was received, by default now."""
+        if self._lander.is_outdated():
+            self._lander.renew()
         judged = []
         begun = [chunk for log in self._logs.values() if log.has_begun_part for chunk in log.take(log.begun)]
         if begun:

@@ -53,15 +53,22 @@ class _State:
 class InForce:
     """Contracts, senders and vocabularies as they hold now; `look` brings them up to date.
 
-    One thread looks. What it replaces are whole values, so other threads may read them at any time.
+    One thread looks. What it replaces are whole values, so other threads may read them at any time. A file that was written after `read_at`
+    (nanoseconds since 1970), when the declarations were read, is looked at anew.
     """
 
     def __init__(
-        self, settings: Settings, contracts: Contracts, rights: Senders, words: Vocabularies, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        contracts: Contracts,
+        rights: Senders,
+        words: Vocabularies,
+        read_at: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._settings, self._clock = settings, clock
         self.contracts, self.senders, self.vocabularies = contracts, rights, words
-        self._seen = dict(self._files())
+        self._seen = {path: state for path, state in self._files() if state.modified < read_at}
         self._looked_at = clock()
         self.withheld: dict[Path, Withheld] = {}
 
@@ -176,12 +183,14 @@ class InForce:
             if present is not None and present.status not in {"deprecated", "retired"}:
                 raise ContractError(f"{path}: the contract is gone; a feed leaves in two steps: set status: deprecated first, remove the file later")
             return None
-        problems = schema_problems(path)
         new = load(path)
         others = [c for c in self.contracts.values() if c.path != path]
         if any(c.id == new.id for c in others):
             raise ContractError(f"{path}: {new.id} is already defined elsewhere; rename one")
-        problems += check(new, Contracts([*others, new]), self.vocabularies)
+        found = [*schema_problems(path), *check(new, Contracts([*others, new]), self.vocabularies)]
+        # A contract that was taken at the start with its faults is not stopped by them now.
+        known = {(p.place, p.expected) for p in check(present, self.contracts, self.vocabularies)} if present else set()
+        problems = [p for p in found if (p.place, p.expected) not in known]
         if problems:
             raise ContractError(
                 f"{path}: {len(problems)} problems, the first: {problems[0].place}: expected {problems[0].expected}, came {problems[0].came}"

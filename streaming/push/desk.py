@@ -228,6 +228,12 @@ class Desk:
         ordered = sorted(taken, key=lambda pair: (pair[1].sender, pair[0].first_row))
         chunks = [self._chunk(sender, [(r, e.blocks) for r, e in ordered if e.sender == sender]) for sender in sorted({e.sender for _, e in ordered})]
         lander = self._landing()
+        if lander.is_outdated():
+            if self._judged:  # a commit holds rows that one contract judged
+                self._commit()
+            lander.renew()
+            self._contract = lander.contract
+            self._known = frozenset({*(c.name for c in lander.contract.columns), OP})
         self._received_at = max(self._received_at, lander.received_now())
         judged = lander.judge(Batch(chunks, self._received_at))
         if not self._judged:

@@ -153,6 +153,7 @@ class Reception:
         return Refused(401, refused.code, "a request signed by its sender", refused.detail, "see docs/how-to/push-over-http.md")
 
     def _entitled(self, sender: Sender, source: str, feed: str) -> Contract:
+        self._run.renew()
         contract = self._run.contracts.get(f"{source}__{feed}")
         if contract is None:
             self._requests.labels("unknown", sender.code, "unknown_feed").inc()
@@ -163,6 +164,11 @@ class Reception:
                 403, "not_entitled", f"one of the feeds of {sender.code}: {', '.join(sender.feeds)}", f"{source}.{feed} {contract.version}",
                 "ask for the feed to be added to the sender's file",
             )  # fmt: skip
+        if contract.is_retired:
+            self._requests.labels(f"{source}.{feed}", sender.code, "retired").inc()
+            raise Refused(
+                410, "retired", "a version of the feed that is in force", f"{source}.{feed} {contract.version}", "send the next major version"
+            )
         return contract
 
     async def _taken(self, message: Message, said: Claim, sender: Sender, contract: Contract, body: AsyncIterator[bytes]) -> Told:
