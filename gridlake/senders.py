@@ -26,7 +26,8 @@ class SenderError(Exception):
 class Sender:
     """One city platform or department; `feeds` gives the contract versions it may send, `regions` the subtrees it answers for.
 
-    `http_secret` names the key of its pushes (gridlake.credentials); a sender without one cannot push.
+    `http_secret` names the key of its pushes (gridlake.credentials); a sender without one cannot push. Of a sender with `done_markers` a file
+    `x.csv` in the inbox is taken once `x.csv.done` lies beside it.
     """
 
     code: str
@@ -36,6 +37,7 @@ class Sender:
     regions: tuple[str, ...]
     feeds: Mapping[str, SpecifierSet]
     http_secret: str | None = None
+    done_markers: bool = False
 
     def may_send(self, source: str, feed: str, version: str) -> bool:
         """Whether the sender is entitled to this feed at this contract version. `event_v2` is a version of `event` and goes by its range."""
@@ -76,6 +78,7 @@ def load(path: Path) -> Sender:
             regions=tuple(str(r) for r in document["regions"]),
             feeds={str(feed): SpecifierSet(str(versions)) for feed, versions in document["feeds"].items()},
             http_secret=_http_secret(document.get("credentials") or {}),
+            done_markers=_done_markers(document.get("inbox") or {}),
         )
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError, InvalidSpecifier) as error:
         raise SenderError(f"{path}: expected name, regions and feeds {{<source>.<feed>: '>=1,<2'}}; problem: {error!r}") from error
@@ -87,3 +90,10 @@ def _http_secret(credentials: Mapping[str, Mapping[str, str]]) -> str | None:
     if unknown:
         raise TypeError("credentials: expected {http: {secret: <name>}}, the name of a secret and never the secret")
     return str(credentials["http"]["secret"]) if credentials else None
+
+
+def _done_markers(inbox: Mapping[str, bool]) -> bool:
+    """inbox: {done_markers: true}."""
+    if {*inbox} - {"done_markers"} or not isinstance(inbox.get("done_markers", False), bool):
+        raise TypeError("inbox: expected {done_markers: true or false}")
+    return inbox.get("done_markers", False)

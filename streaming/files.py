@@ -1,7 +1,8 @@
 """The inbox: `<inbox>/<source>/<feed>/<sender>/<file>`, the connector for files.
 
 Who sent a file is the folder's word, never the file's. Entries whose name begins with `_` or `.` are not looked at, so a sender writes
-under such a name and renames when done.
+under such a name and renames when done. Or it lays `<file>.done` beside a file that is whole: a sender that says so in its declaration
+(`inbox: {done_markers: true}`) has no file taken without.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -25,6 +27,7 @@ from streaming.text_files import Unpacked, read_csv, read_json_lines
 SHAPE = "<inbox>/<source>/<feed>/<sender>/<file>"
 _FORMATS = ".jsonl, .ndjson, .csv (each also .gz), .xlsx or .parquet"
 _DIGEST_DIGITS = 16
+MARKER = ".done"
 
 
 class Inbox:
@@ -34,6 +37,7 @@ class Inbox:
         self._folder, self._contracts, self._senders, self._vault, self._say = folder, contracts, senders, vault, say
         self._folders: dict[str, Path] = {}
         self._states: dict[tuple[str, str], tuple[int, int]] = {}
+        self._hashed: dict[Path, tuple[tuple[int, int], str]] = {}
 
     def feeds(self) -> list[str]:
         """The feeds that have a folder, whether a contract knows them or not."""
@@ -51,7 +55,14 @@ class Inbox:
     def deliveries(self, feed: str) -> list[Delivery]:
         """A feed's files by sender, then by name in natural order (2 before 10). Hashes each: the content is part of the id."""
         folder = self._folders[feed]
-        return [d for sender, path in self._files(folder) if (d := self._delivery(feed, sender, path, folder)) is not None]
+        return [d for sender, path in self.whole_files(feed) if (d := self._delivery(feed, sender, path, folder)) is not None]
+
+    def whole_files(self, feed: str) -> list[tuple[str, Path]]:
+        """(sender, file) of a feed, without markers and the files that wait for theirs."""
+        found = list(self._files(self._folders[feed]))
+        marked = {path.with_name(path.name.removesuffix(MARKER)) for _, path in found if path.name.endswith(MARKER)}
+        asking = {code for code in {sender for sender, _ in found} & self._senders.keys() if self._senders[code].done_markers}
+        return [(sender, path) for sender, path in found if not path.name.endswith(MARKER) and (_text(sender) not in asking or path in marked)]
 
     def blocks(self, delivery: Delivery) -> Iterator[Block]:
         """A file's rows; raises DeliveryChanged when it is being written while it is read."""
@@ -98,8 +109,8 @@ class Inbox:
     def _delivery(self, feed: str, sender: str, path: Path, folder: Path) -> Delivery | None:
         try:
             with path.open("rb") as content:
-                digest = hashlib.file_digest(content, "sha256").hexdigest()[:_DIGEST_DIGITS]
                 state = os.fstat(content.fileno())
+                digest = self._digest(path, content, state)
         except OSError as error:
             self._say(f"{path}: cannot be read ({error.strerror}), left for the next run; check its owner and mode")
             return None
@@ -108,6 +119,14 @@ class Inbox:
         delivery = Delivery(feed, code, name, f"files:{code}/{name}@{digest}", state.st_size, path, self._refusal(feed, code))
         self._states[feed, delivery.id] = state.st_size, state.st_mtime_ns
         return delivery
+
+    def _digest(self, path: Path, content: BufferedReader, state: os.stat_result) -> str:
+        """Of what the file holds; a file that was hashed before and has not been written since is not read again."""
+        known, now = self._hashed.get(path), (state.st_size, state.st_mtime_ns)
+        if known is None or known[0] != now:
+            known = now, hashlib.file_digest(content, "sha256").hexdigest()[:_DIGEST_DIGITS]
+            self._hashed[path] = known
+        return known[1]
 
     def _refusal(self, feed: str, sender: str) -> Refusal | None:
         if feed not in self._contracts:

@@ -27,6 +27,8 @@ from streaming.rows import Chunk, Connector, Delivery, DeliveryChanged, cut
 # A chunk is landed whole or not at all. It is cut by the delivery's own rows alone, so a repeat cuts it at the same ones.
 CHUNK_ROWS = 100_000
 CHUNK_BYTES = 64 << 20
+# Held while files are landed: two that land the same file at once would meet at its app transaction.
+INBOX = "inbox"
 # Small files share a batch, and so a commit; beyond so many of them a commit's list of transactions grows long.
 _MOST_CHUNKS = 2000
 _STATES = ("received", "accepted", "refused", "duplicate", "waiting")
@@ -42,7 +44,9 @@ def land(run: Run) -> dict[str, Any]:
     if not run.settings.inbox.is_dir():
         raise RunError(f"{run.settings.inbox}: no such folder; expected an inbox of {SHAPE}, give it with --inbox or --input")
     vault = Vault(run.settings.home, run.keys)
-    landed = land_from(run, Inbox(run.settings.inbox, run.contracts, run.senders, vault, run.progress.say))
+    inbox = Inbox(run.settings.inbox, run.contracts, run.senders, vault, run.progress.say)
+    with run.tables.only_writer(INBOX):
+        landed = land_from(run, inbox)
     run.take_cut()
     return {
         "feeds": {feed: counts.entry() for feed, counts in sorted(landed.items())},

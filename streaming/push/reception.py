@@ -158,6 +158,11 @@ class Reception:
         if contract is None:
             self._requests.labels("unknown", sender.code, "unknown_feed").inc()
             raise Refused(404, "unknown_feed", "a feed that has a contract", f"{source}.{feed}"[:200], "correct the address")
+        if contract.is_retired:
+            self._requests.labels(f"{source}.{feed}", sender.code, "retired").inc()
+            raise Refused(
+                410, "retired", "a version of the feed that is in force", f"{source}.{feed} {contract.version}", "send the version now in force"
+            )
         if not sender.may_send(source, feed, contract.version):
             self._requests.labels(f"{source}.{feed}", sender.code, "not_entitled").inc()
             raise Refused(
