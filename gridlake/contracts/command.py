@@ -140,6 +140,42 @@ def new(settings: Settings, as_json: bool, sample: Path, source: str, feed_name:
     emit(document, as_json=as_json, text=show)
 
 
+@feed.command()
+@click.argument("feeds", metavar="[FEED…]", nargs=-1)
+@click.option("--sender", "sender_code", help="Write this sender's own addresses and regions into it.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("manuals"), show_default=True, help="The folder to write into.")
+@command_options
+def guide(settings: Settings, as_json: bool, feeds: tuple[str, ...], sender_code: str | None, out: Path) -> None:
+    """Write the connection manual (对接手册, docx) of FEEDs such as city_platform.event; of all feeds, or all of --sender, where none is named."""
+    from gridlake.contracts import guide as manuals
+
+    known, rights, lists = contracts.load_all(settings), senders.load_all(settings), vocabularies.load_all(settings)
+    if sender_code is not None and sender_code not in rights:
+        raise ContractError(f"--sender {sender_code}: no such sender; there are {', '.join(rights)}")
+    for_whom = rights[sender_code] if sender_code is not None else None
+    chosen = [known[name] for name in (_id_of(name, known) for name in feeds)] or [
+        c for c in known.values() if for_whom is None or for_whom.may_send(c.source, c.feed, c.version)
+    ]
+    written = []
+    for contract in chosen:
+        path = out / f"{contract.source}.{contract.feed}-{contract.version}.docx"
+        write_file(path, manuals.write(contract, lists, for_whom))
+        written.append(path)
+    text = "\n".join(map(str, written))
+    emit(
+        {"manuals": [str(p) for p in written]},
+        as_json=as_json, text=lambda console: console.print(text, highlight=False, markup=False, soft_wrap=True),
+    )  # fmt: skip
+
+
+def _id_of(name: str, known: Contracts) -> str:
+    found = [c.id for c in known.values() if name.replace("__", ".") in {f"{c.source}.{c.feed}", c.feed}]
+    if len(found) != 1:
+        said = f"{name} is any of {', '.join(found)}: say which" if found else f"no feed {name}; there are {', '.join(known)}"
+        raise ContractError(said)
+    return found[0]
+
+
 def _beside(settings: Settings, path: Path) -> Settings:
     """With the vocabularies and senders that lie beside a contract given by path: its root is then used like --contracts."""
     root = path.parent.parent if path.is_file() else path
