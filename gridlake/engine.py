@@ -26,7 +26,7 @@ EMBEDDED = "embedded"
 DEFAULT_MEMORY_MB: int = Settings.model_fields["memory_mb"].default
 # Schemas whose tables go on growing while a run reads them: seen through a view at the cut's version.
 _MOVING = {"bronze": "landed", "quarantine": "landed_quarantine", "ops": "landed_ops"}
-_MODEL_SCHEMAS = ("staging", "resolved", "theme", "item", "business", "sharing", "factor", "finding", "evaluation", "mart")
+MODEL_SCHEMAS = ("staging", "resolved", "theme", "item", "business", "sharing", "factor", "finding", "evaluation", "mart")
 # Sail 0.7.2 percent-encodes any other character twice and writes beside the folder that it was given.
 _WRITABLE_PATH = re.compile(r"[A-Za-z0-9/_.:;,+=@()&!$-]*")
 # What makes a Spark session write as the embedded engine does: its default are timestamps of 96 bits, without statistics.
@@ -111,7 +111,7 @@ class Engine:
         # An embedded engine that has just started shows nothing yet.
         anew, self._shows_nothing = self._shows_nothing, False
         # A model of --contracts may have made a schema of its own.
-        for schema in dict.fromkeys((*_MODEL_SCHEMAS, *_MOVING, *_MOVING.values(), *(name.partition(".")[0] for name in names))):
+        for schema in dict.fromkeys((*MODEL_SCHEMAS, *_MOVING, *_MOVING.values(), *(name.partition(".")[0] for name in names))):
             self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {schema}")
 
         def show(name: str) -> None:

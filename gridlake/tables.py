@@ -328,6 +328,18 @@ class Tables:
         recent = [v for v in delta_log.versions(log) if (log / f"{v:020}.json").stat().st_mtime > limit]
         return done + Change(commits_removed=delta_log.trim(log, min([*needed, *recent]), dry_run=dry_run))
 
+    def paths_up_to(self, name: str, version: int) -> list[Path]:
+        """Every file that the versions up to one are made of and that is still there: commits, checkpoints, data. They never change."""
+        path = self.path(name)
+        log = path / "_delta_log"
+        found = [log / f"{v:020}.json" for v in delta_log.versions(log) if v <= version]
+        checkpoints = [v for v in delta_log.checkpoints(log) if v <= version]
+        found += [log / f"{v:020}.checkpoint.parquet" for v in checkpoints]
+        begin = checkpoints[0] if checkpoints and not (log / f"{0:020}.json").exists() else 0
+        named = delta_log.lifetimes(log, begin, [str(f["path"]) for f in self._data_files(name, begin)])
+        data = [path / inside for inside, life in sorted(named.items()) if life.added <= version]
+        return found + [file for file in data if file.exists()]
+
     def _data_files(self, name: str, version: int | None = None) -> list[dict[str, Any]]:
         """path, size, num_records of each file of a version, oldest first."""
         return _files_of(self._open(name, version))
