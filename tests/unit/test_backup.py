@@ -21,6 +21,7 @@ from gridlake.privacy import Keys
 from gridlake.progress import ProgressLog
 from gridlake.runs import entries
 from gridlake.tables import Tables
+from streaming import feed_lander
 from tests.streaming.conftest import DECLARATIONS, Lake, visit
 
 QUIET = ProgressLog(quiet=True)
@@ -109,7 +110,7 @@ def test_backups_taken_while_it_lands_are_each_of_one_moment(lake: Lake, tmp_pat
 
     def land() -> None:
         try:
-            for number in range(12):
+            for number in range(8):
                 lake.put(f"n{number:02}.jsonl", [visit(100 + number), visit(200 + number, source_version="x")])
                 lake.land()
         except Exception as error:  # noqa: BLE001 - told by the test
@@ -134,6 +135,29 @@ def test_backups_taken_while_it_lands_are_each_of_one_moment(lake: Lake, tmp_pat
                 assert again.tables.version(name) >= version, "a run names a version that is not in the backup"
         seen.add(len(told))
     assert len(seen) > 1
+
+
+def test_a_backup_begun_in_the_middle_of_a_commit_waits_for_its_end(lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target, taken = tmp_path / "backups", threading.Event()
+
+    def back_up() -> None:
+        take(lake, target)
+        taken.set()
+
+    backing_up = threading.Thread(target=back_up)
+
+    def in_the_middle(name: str, _: str = "") -> None:
+        if name == "landing.after_receipt":
+            backing_up.start()
+            # So long it would take alone, and it must not end before the commit does.
+            assert not taken.wait(2)
+
+    monkeypatch.setattr(feed_lander, "barrier", in_the_middle)
+    lake.put("3.jsonl", [visit(100), visit(200, source_version="x")])
+    lake.land()
+    backing_up.join()
+    again = restored(target, tmp_path / "new", lake.settings.keys)
+    assert (len(again.receipts()), len(again.bronze()), len(again.quarantine())) == (3, 26, 7)
 
 
 def test_what_was_pushed_and_not_landed_is_in_the_backup_with_its_answers(lake: Lake, tmp_path: Path) -> None:
