@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -102,7 +103,7 @@ class Logs:
         log = self._logs[log_id]
         start = int(np.searchsorted(offsets, log.next))
         edges = [start, *(np.flatnonzero(np.diff(offsets[start:]) != 1) + 1 + start).tolist(), len(offsets)]
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             if end > begin:
                 log.waiting.append((int(offsets[begin]), block.slice(begin, end)))
                 log.next = int(offsets[end - 1]) + 1

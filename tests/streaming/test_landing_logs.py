@@ -113,7 +113,8 @@ def test_a_lander_whose_log_was_taken_over_writes_nothing_more(lake: Lake) -> No
     assert new.take_over([log()]) == {"kafka:a/0": 0}
     with pytest.raises(Fenced, match="another process lands it now"):
         old.commit(judged)
-    assert found(lake) == [] and lake.receipts() == []
+    assert found(lake) == []
+    assert lake.receipts() == []
     new.add("kafka:a/0", *records(1, 12))
     new.land(NOW)
     with pytest.raises(Fenced):
