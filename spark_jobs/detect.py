@@ -6,7 +6,7 @@ It judges and changes nothing: findings are hints for a reviewer. No text of an 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -85,12 +85,10 @@ def detect(run: Run) -> dict[str, Any]:
     used = {w.factor: factors[w.factor] for m in models.values() for w in m.factors}
     show_inputs(run)
     tables: dict[str, int] = {}
-    with run.progress.task("识别 detect", total=len(used) + len(models)) as task:
+    days = {factor.id: _days(run, factor) for factor in used.values()}
+    with run.progress.task("识别 detect", total=sum(map(len, days.values())) + len(models)) as task:
         for subject in SUBJECTS:
-            parts = []
-            for factor in (f for f in used.values() if f.subject == subject):
-                parts.append(signals(run, factor))
-                task.advance()
+            parts = [signals(run, factor, days[factor.id], task.advance) for factor in used.values() if factor.subject == subject]
             name = f"factor.{subject}"
             tables[name] = results.write(run, name, _together(parts, FACTOR), FACTOR, ["factor", "subject_id"])
         _forget_inputs(run)
@@ -110,8 +108,13 @@ def detect(run: Run) -> dict[str, Any]:
     return {"tables": tables, "findings": _summary(run, models, measured)}
 
 
-def signals(run: Run, factor: Factor) -> pa.Table:
-    """The rows of one factor that say something (value above 0), as FACTOR has them.
+def _days(run: Run, factor: Factor) -> list[slices.Slice]:
+    table, _ = SUBJECTS[factor.subject]
+    return [slices.WHOLE] if factor.lookback_days is None else slices.of_days(run, table, factor.rows_at_a_time)
+
+
+def signals(run: Run, factor: Factor, days: Sequence[slices.Slice] | None = None, advance: Callable[[], None] = lambda: None) -> pa.Table:
+    """The rows of one factor that say something (value above 0), as FACTOR has them; `days` are the slices in which it is asked for them.
 
     Raises FactorError where the query lacks a column, repeats a subject, or leaves 0 … 1.
     """
@@ -119,7 +122,7 @@ def signals(run: Run, factor: Factor) -> pa.Table:
     lookback = factor.lookback_days
     parts = []
     try:
-        for part in [slices.WHOLE] if lookback is None else slices.of_days(run, table, factor.rows_at_a_time):
+        for part in _days(run, factor) if days is None else days:
             for name, view in _VIEWS.items():
                 part.seen(run.spark.table(name), lookback or 0).createOrReplaceTempView(view)
             given = run.spark.sql(factor.query)
@@ -128,6 +131,7 @@ def signals(run: Run, factor: Factor) -> pa.Table:
                 own = part.own(run.spark.table(table)).select(F.col(key).alias("subject_id"))
                 given = given.where(F.col("value") > 0).join(own, "subject_id", "left_semi")
             parts.append(_signals(factor, given).toArrow().cast(FACTOR))
+            advance()
     except PySparkException as error:
         raise FactorError(f"{factor.path.with_suffix('.sql')}: the engine refuses the query: {error}") from error
     found = _together(parts, FACTOR)

@@ -24,6 +24,8 @@ CROSSWALK = pa.schema(
     ]
 )
 KEY = ["entity", "sender_code", "local_id"]
+# About 200 MB in Arrow, and as much in the engine that sorts them.
+_ROWS = 2_000_000
 
 
 def build(run: Run) -> pa.Table:
@@ -33,27 +35,43 @@ def build(run: Run) -> pa.Table:
         landed = history(run, entity, [key])
         if landed is None:
             continue
-        first = landed.groupBy("_sender_code", F.col(key).alias("local_id")).agg(F.min("_received_at").alias("valid_from"))
         known = [run.spark.table(f"staging.stg_{c.id}") for c in run.contracts.conforming(entity) if run.tables.exists(f"staging.stg_{c.id}")]
         newest = reduce(DataFrame.unionByName, (k.select("_sender_code", "local_id", key, "_op", "_received_at") for k in known))
-        parts.append(
-            # The narrower side first: the embedded engine holds it in memory.
-            first.join(newest, ["_sender_code", "local_id"])
-            .select(
-                F.col("_sender_code").alias("sender_code"),
-                F.lit(entity).alias("entity"),
-                "local_id",
-                F.col(key).alias("canonical_id"),
-                "valid_from",
-                F.when(F.col("_op") == "delete", F.col("_received_at")).alias("valid_to"),
-                F.lit(None).cast("string").alias("merged_into"),
+        for senders in _groups(newest):
+            within = F.col("_sender_code").between(senders[0], senders[-1])
+            first = landed.where(within).groupBy("_sender_code", F.col(key).alias("local_id")).agg(F.min("_received_at").alias("valid_from"))
+            parts.append(
+                # The narrower side first: the embedded engine holds it in memory.
+                first.join(newest.where(within), ["_sender_code", "local_id"])
+                .select(
+                    F.col("_sender_code").alias("sender_code"),
+                    F.lit(entity).alias("entity"),
+                    "local_id",
+                    F.col(key).alias("canonical_id"),
+                    "valid_from",
+                    F.when(F.col("_op") == "delete", F.col("_received_at")).alias("valid_to"),
+                    F.lit(None).cast("string").alias("merged_into"),
+                )
+                # The engine sorts on disk what Arrow would hold twice.
+                .orderBy("sender_code", "local_id")
+                .toArrow()
+                .cast(CROSSWALK)
             )
-            # Millions of rows: the engine sorts on disk what Arrow would hold twice.
-            .orderBy("sender_code", "local_id")
-            .toArrow()
-            .cast(CROSSWALK)
-        )
     return pa.concat_tables([CROSSWALK.empty_table(), *parts])
+
+
+def _groups(newest: DataFrame) -> list[list[str]]:
+    """The senders in order, as many in a group as have _ROWS rows together: what is sorted and fetched at a time."""
+    counted = newest.groupBy("_sender_code").count().orderBy("_sender_code").toArrow()
+    groups: list[list[str]] = []
+    held = 0
+    for sender, rows in zip(*(column.to_pylist() for column in counted.columns), strict=True):
+        if not groups or held + rows > _ROWS:
+            groups.append([])
+            held = 0
+        groups[-1].append(sender)
+        held += rows
+    return groups
 
 
 def referred(contracts: Contracts) -> dict[str, str]:

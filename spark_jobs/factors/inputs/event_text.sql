@@ -64,3 +64,5 @@ select
 from shared_spot
 right outer join worded
     on shared_spot.region_system = worded.region_system and shared_spot.spot_x = worded.spot_x and shared_spot.spot_y = worded.spot_y
+-- A slice of days is read many times over: in the order of days it lies in a few row groups, and the others are not opened.
+order by worded.business_date
