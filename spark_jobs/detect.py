@@ -27,6 +27,8 @@ SUBJECTS = {"event": ("business.event", "event_id")}
 # What factors read: a slice of the subjects, and of what `factors/inputs/event_text.sql` makes of their texts, once for all of them.
 _TEXTS = "changes.event_text"
 _VIEWS = {"business.event": "event", _TEXTS: "event_text"}
+# Where the days of a subject's rows are found without opening all of them.
+_BY_WEEK = {"business.event": _TEXTS}
 _PLACE = ("sender_code", "region_system", "region_code", "grid_id", "business_date")
 # Weights × values are doubles; six decimals make sums independent of the order of adding.
 DECIMALS = 6
@@ -128,7 +130,7 @@ def signals(run: Run, factor: Factor, days: Sequence[slices.Slice] | None = None
             given = run.spark.sql(factor.query)
             _check_columns(factor, given)
             if part is not slices.WHOLE:
-                own = part.own(run.spark.table(table)).select(F.col(key).alias("subject_id"))
+                own = part.own(run.spark.table(_BY_WEEK.get(table, table))).select(F.col(key).alias("subject_id"))
                 given = given.where(F.col("value") > 0).join(own, "subject_id", "left_semi")
             parts.append(_signals(factor, given).toArrow().cast(FACTOR))
             advance()
@@ -225,7 +227,8 @@ def show_inputs(run: Run) -> None:
     """What several factors read: the events' texts, made once and kept in a scratch table, and the datum of each feed."""
     query = (BUILT_IN / "factors" / "inputs" / "event_text.sql").read_text(encoding="utf-8")
     run.spark.sql("CREATE DATABASE IF NOT EXISTS changes")
-    run.spark.sql(f"CREATE OR REPLACE TABLE {_TEXTS} USING delta OPTIONS (overwriteSchema 'true') LOCATION '{_scratch(run)}' AS {query}")
+    how = f"USING delta OPTIONS (overwriteSchema 'true') PARTITIONED BY ({slices.WEEK}) LOCATION '{_scratch(run)}'"
+    run.spark.sql(f"CREATE OR REPLACE TABLE {_TEXTS} {how} AS {query}")
     feeds = pa.table(
         {
             "feed": pa.array([c.id for c in run.contracts.values()], pa.string()),

@@ -16,6 +16,8 @@ from gridlake.runs import Run
 
 # What a factor is asked for at a time unless it says less.
 ROWS = 1_000_000
+# The partition column of a table that is read slice by slice: weeks since 1970-01-01.
+WEEK = "business_week"
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,19 @@ class Slice:
         return self._between(rows, self.first - timedelta(lookback_days + 1) if self.first else None)
 
     def _between(self, rows: DataFrame, first: date | None) -> DataFrame:
+        """Those of the days in [first, end); a table that is partitioned by weeks is asked for its weeks too."""
+        has_weeks = WEEK in rows.columns
         if first is not None:
             rows = rows.where(F.col("business_date") >= F.lit(first))
-        return rows.where(F.col("business_date") < F.lit(self.end)) if self.end is not None else rows
+            rows = rows.where(F.col(WEEK) >= _week(first)) if has_weeks else rows
+        if self.end is not None:
+            rows = rows.where(F.col("business_date") < F.lit(self.end))
+            rows = rows.where(F.col(WEEK) <= _week(self.end)) if has_weeks else rows
+        return rows
+
+
+def _week(day: date) -> int:
+    return (day - date(1970, 1, 1)).days // 7
 
 
 WHOLE = Slice()

@@ -1,7 +1,7 @@
 """Apache Spark behind a Connect server with Delta on loopback, alone or on a standalone cluster: started, waited for, stopped.
 
     python infra/spark/server.py start [--cluster] [--best] [--port 15002]     prints sc://127.0.0.1:<port>
-    python infra/spark/server.py stop
+    python infra/spark/server.py stop | jars
 
 Spark itself is the pyspark wheel's; what the wheel lacks comes by the pom beside this file. It installs no Java and touches no process but its own.
 """
@@ -33,7 +33,15 @@ CHECKOUT = HERE.parent.parent
 SPARK_HOME = Path(pyspark.__file__).parent
 LOOPBACK = "127.0.0.1"
 # Delta and what it needs that the wheel has not; the rest of what Maven fetches is in the wheel in another version.
-WANTED_JARS = ("delta-*.jar", "unitycatalog-*.jar", "jts-core-*.jar")
+WANTED_JARS = (
+    "delta-*.jar",
+    "unitycatalog-*.jar",
+    "jts-core-*.jar",
+    "spark-sql-kafka*.jar",
+    "spark-token-provider-kafka*.jar",
+    "kafka-clients-*.jar",
+    "commons-pool2-*.jar",
+)
 WORKERS = 2
 # From cold, on two busy cores, a cluster needs 40 s.
 SECONDS_TO_START = 240
@@ -282,11 +290,15 @@ def main() -> None:
     starting.add_argument("--cluster", action="store_true", help=f"a Master and {WORKERS} Workers of one core each, instead of local[2]")
     starting.add_argument("--best", action="store_true", help="settings for millions of rows; without it those for small tables")
     commands.add_parser("stop", help="end what start has started")
+    commands.add_parser("jars", help="print what the wheel lacks, a jar a line, fetched if need be")
     given = parser.parse_args()
     place = Place(given.folder.absolute())
     try:
         if given.command == "start":
             print(start(place, port=given.port, cluster=given.cluster, best=given.best))
+        elif given.command == "jars":
+            with _only_fetcher():
+                print(*jars(CHECKOUT / ".spark" / "jars"), sep="\n")
         else:
             print(f"stopped: {', '.join(stop(place)) or 'nothing ran'}")
     except SparkServerError as error:

@@ -46,6 +46,8 @@ worded as (
 
 select
     worded.event_id,
+    -- how the table is partitioned: a slice of days opens its weeks only
+    cast(floor(datediff(worded.business_date, date '1970-01-01') / 7) as int) as business_week,
     worded.business_date,
     worded.region_system,
     worded.region_code,
@@ -64,5 +66,3 @@ select
 from shared_spot
 right outer join worded
     on shared_spot.region_system = worded.region_system and shared_spot.spot_x = worded.spot_x and shared_spot.spot_y = worded.spot_y
--- A slice of days is read many times over: in the order of days it lies in a few row groups, and the others are not opened.
-order by worded.business_date
