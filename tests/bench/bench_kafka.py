@@ -37,9 +37,7 @@ _CODE_LISTS = {"class_code": "event_class", "level_code": "event_level", "state_
 def main() -> None:
     """Measure once and write bench/results/landing.json."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--client", choices=("confluent", "python"), action="append", help="Kafka client; default both, the faster one is in the ratio"
-    )
+    parser.add_argument("--client", choices=("confluent", "python"), action="append", help="default both; the faster one is in the ratio")
     parser.add_argument("--landers", type=int, default=2, help="processes that share the partitions")
     parser.add_argument("--no-peer", action="store_true", help="leave Spark out (needs Java 17 and Maven)")
     asked = parser.parse_args()

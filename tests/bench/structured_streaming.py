@@ -1,4 +1,4 @@
-"""The peer of landing from Kafka: Spark Structured Streaming reads the topic, checks each record as bench_kafka's contract would, and appends to Delta.
+"""The peer of landing from Kafka: Spark Structured Streaming reads the topic, checks each record, and appends to Delta.
 
     spark-submit structured_streaming.py <bootstrap> <topic> <codes.json> <folder>
 
@@ -16,27 +16,11 @@ from pathlib import Path
 from pyspark.sql import Column, SparkSession
 from pyspark.sql import functions as F  # noqa: N812 - the name every PySpark reader knows
 
-_TEXT = [
-    "event_id",
-    "class_code",
-    "level_code",
-    "description",
-    "region_code",
-    "grid_id",
-    "address",
-    "occurred_at",
-    "reported_at",
-    "deadline_at",
-    "closed_at",
-    "state_code",
-    "channel_code",
-    "organisation_name",
-    "closing_note",
-    "reporter_member_id",
-    "reporter_name",
-    "reporter_phone",
-    "changed_at",
-]
+_TIMES = ("occurred_at", "reported_at", "deadline_at", "closed_at", "changed_at")
+_TEXT = (
+    *("event_id", "class_code", "level_code", "description", "region_code", "grid_id", "address", "state_code", "channel_code"),
+    *("organisation_name", "closing_note", "reporter_member_id", "reporter_name", "reporter_phone", *_TIMES),
+)
 _SCHEMA = ", ".join([*(f"{name} string" for name in _TEXT), "longitude double", "latitude double", "source_version bigint"])
 _REQUIRED = ("event_id", "class_code", "level_code", "region_code", "occurred_at", "reported_at", "state_code", "source_version")
 _TIME = "yyyy-MM-dd HH:mm:ss"
@@ -50,11 +34,8 @@ def main(bootstrap: str, topic: str, codes: str, folder: str) -> None:
     source = spark.readStream.format("kafka").option("kafka.bootstrap.servers", bootstrap).option("subscribe", topic)
     records = source.option("startingOffsets", "earliest").option("maxOffsetsPerTrigger", 500_000).load()
     raw = F.col("value").cast("string")
-    row = records.select(F.from_json(raw, _SCHEMA).alias("row"), raw.alias("raw"), "partition", "offset").select(
-        "row.*", "raw", "partition", "offset"
-    )
-    times = {name: F.to_timestamp(name, _TIME) for name in ("occurred_at", "reported_at", "deadline_at", "closed_at", "changed_at")}
-    row = row.withColumns(times)
+    parsed = records.select(F.from_json(raw, _SCHEMA).alias("row"), raw.alias("raw"), "partition", "offset")
+    row = parsed.select("row.*", "raw", "partition", "offset").withColumns({name: F.to_timestamp(name, _TIME) for name in _TIMES})
 
     def broken(name: str, condition: Column) -> Column:
         return F.when(condition, F.lit(name))
