@@ -38,7 +38,7 @@ BAD = [
 
 
 def main() -> None:
-    """Measure once and write bench/results/landing.json."""
+    """Measure once and write bench/results/landing_files.json."""
     with tempfile.TemporaryDirectory(prefix="gridlake-bench-") as name:
         folder = Path(name)
         generate(folder / "inbox", ROWS)
@@ -48,7 +48,7 @@ def main() -> None:
         if ours["refusals"] != expected:
             raise SystemExit(f"refusals are {ours['refusals']}, {expected} were planted")
         path = result.write(
-            "landing",
+            "landing_files",
             rows=ROWS,
             ours=ours,
             peer={"name": "DuckDB read_json to Parquet, no checks, no seals, no fsync"} | peer,
@@ -120,17 +120,17 @@ def _measured(side: str, folder: Path) -> dict[str, Any]:
 
 def _ours(folder: Path) -> dict[str, object]:
     run = Run.start(Settings(home=folder / "lake", inbox=folder / "inbox"), quiet=True)
-    landed, cost = _timed(lambda: land(run))
+    landed, cost = timed(lambda: land(run))
     return cost | {"counts": landed["feeds"]["city_platform__event"], "refusals": landed["refusals"]["city_platform__event"]}
 
 
 def _peer(folder: Path) -> dict[str, object]:
     source = f"read_json('{folder}/inbox/*/*/*/*.jsonl', format = 'newline_delimited')"
     with duckdb.connect() as connection:
-        return _timed(lambda: connection.execute(f"copy (select * from {source}) to '{folder}/peer.parquet'"))[1]
+        return timed(lambda: connection.execute(f"copy (select * from {source}) to '{folder}/peer.parquet'"))[1]
 
 
-def _timed(work: Callable[[], Any]) -> tuple[Any, dict[str, object]]:
+def timed(work: Callable[[], Any]) -> tuple[Any, dict[str, object]]:
     """(what the work gave, what it cost); processor seconds too, for a machine that others use as well."""
     started, before = time.monotonic(), time.process_time()
     given = work()
