@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import sys
@@ -23,11 +24,11 @@ from gridlake.engine import EngineError
 from gridlake.runs import STEPS, Run, RunError
 from gridlake.senders import SenderError
 from gridlake.settings import Settings
-from gridlake.tables import Fenced, Held
+from gridlake.tables import DiskFull, Fenced, Held
 from gridlake.vocabularies import VocabularyError
 
 # Errors whose message is written for the person at the terminal; anything else is a bug and keeps its traceback.
-EXPECTED_ERRORS = (ContractError, SenderError, CredentialError, VocabularyError, RunError, EngineError, Fenced, Held)
+EXPECTED_ERRORS = (ContractError, SenderError, CredentialError, VocabularyError, RunError, EngineError, Fenced, Held, DiskFull)
 
 # A log file or a pipe has no edge; this shows the widest table in whole words.
 _WIDTH_OF_FILES = 140
@@ -168,7 +169,9 @@ def run(settings: Settings, as_json: bool, inbox_folder: Path | None) -> None:
             current.state = "stopped"
             fail(error, as_json=as_json)
         finally:
-            current.save()
+            # On a full disk the ledger cannot say so either; the error does.
+            with contextlib.suppress(DiskFull) if current.state == "stopped" else contextlib.nullcontext():
+                current.save()
             current.close()
     document = summary(current, time.monotonic() - started)
     emit(document, as_json=as_json, text=lambda console: _print_summary(console, document, settings))

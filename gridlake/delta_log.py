@@ -208,7 +208,12 @@ def _is_whole_checkpoint(checkpoint: Path) -> bool:
     if seen not in _whole_checkpoints:
         try:
             pq.read_table(checkpoint)
-        except (pa.ArrowException, OSError):
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            return False
+        except OSError as error:
+            # A torn one has no number; a disk or a process that fails to read a good one has.
+            if error.errno is not None:
+                raise
             return False
         _whole_checkpoints.add(seen)
     return True

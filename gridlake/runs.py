@@ -10,7 +10,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -31,7 +31,7 @@ from gridlake.privacy import Keys
 from gridlake.progress import ProgressLog
 from gridlake.senders import Senders
 from gridlake.settings import Settings
-from gridlake.tables import Tables, make_folder, write_file
+from gridlake.tables import DiskFull, Tables, make_folder, room_for, write_file
 from gridlake.vocabularies import Vocabularies
 
 if TYPE_CHECKING:
@@ -45,6 +45,9 @@ _CLOCKS = ("reported_at", "changed_at")
 
 # What Airflow makes of a schedule (scheduled__2026-03-01T00:00:00+00:00) and no way out of the ledger's folder.
 _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+~@=-]{0,199}")
+
+# The lock file and its name in the folder take a block each.
+_LOCK_BYTES = 8 << 10
 
 Cut: TypeAlias = dict[str, int]
 Step: TypeAlias = Callable[["Run"], dict[str, Any]]
@@ -177,7 +180,8 @@ class Run:
             self.steps[name] = _step(name)(self)
         except BaseException:
             self.state = "stopped"
-            self.save()
+            with suppress(DiskFull):
+                self.save()
             raise
         self.footprints[name] = footprint.taken()
         self.state = "done" if name == STEPS[-1] else "running"
@@ -248,17 +252,19 @@ def entries(settings: Settings) -> list[dict[str, Any]]:
 @contextmanager
 def only_writer(settings: Settings) -> Iterator[None]:
     """Hold the lake for one writing process; a killed holder lets go by itself."""
-    make_folder(settings.home)
-    with (settings.home / ".lock").open("a+") as handle:
+    with room_for(settings.home, _LOCK_BYTES):
+        make_folder(settings.home)
+        (settings.home / ".lock").touch()
+    with (settings.home / ".lock").open("a+b", buffering=0) as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.seek(0)
-            holder = handle.read().strip() or "unknown"
+            holder = handle.read().decode().strip() or "unknown"
             raise RunError(f"{settings.home}: gridlake process {holder} is writing this lake; wait for it, or use another --home") from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        with room_for(settings.home, _LOCK_BYTES):
+            handle.truncate(0)
+            handle.write(str(os.getpid()).encode())
         yield
 
 

@@ -6,6 +6,7 @@ set aside when a table is opened or listed, so their writers' app transactions a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -36,6 +37,9 @@ ROWS_PER_FILE = 1_000_000
 # A commit of a large batch takes seconds. Who holds a table longer is stopped or lost, and a person has to look.
 _LONGEST_HOLD = 300.0
 _LOOK_AGAIN = 0.005
+# What a commit and its checkpoint take besides the data, roughly.
+_COMMIT_BYTES = 64 << 10
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FEWEST_TO_COMPACT = 4
 _ROWS_PER_GROUP = 100_000
 # Of Delta's writer versions the highest that our tables have; later ones bring features such as deletion vectors.
@@ -58,6 +62,35 @@ class Fenced(Exception):
 
 class Held(Exception):
     """A table is held by another writer for too long."""
+
+
+class DiskFull(OSError):
+    """There is no room for what was to be written; nothing of it is to be seen, so once there is room the same is done again."""
+
+    def __init__(self, folder: Path, needed: int) -> None:
+        free = _free(folder)
+        super().__init__(
+            errno.ENOSPC,
+            f"{folder}: no room on its disk for about {needed:,} bytes more, {free:,} are free; nothing of them is to be seen. "
+            "Make room (gridlake maintain frees what nothing names), then do the same again",
+        )
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
+
+@contextmanager
+def room_for(folder: Path, needed: int) -> Iterator[None]:
+    """Raise DiskFull where what is written here meets a full disk or a used-up quota; `needed` is about how many bytes."""
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:
+        # delta-rs tells of the system's error in words alone.
+        if getattr(error, "errno", None) not in _FULL and not any(os.strerror(number) in str(error) for number in _FULL):
+            raise
+        raise DiskFull(folder, needed) from error
 
 
 class Unsupported(Exception):
@@ -92,14 +125,18 @@ def make_folder(path: Path) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a whole file so that after a power cut either the old or the new content is there."""
-    make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    temporary.write_bytes(content)
-    fsync(temporary)
-    barrier("file.before_replace", path.name)
-    temporary.replace(path)
-    barrier("file.after_replace", path.name)
-    fsync(path.parent)
+    with room_for(path.parent, len(content)):
+        make_folder(path.parent)
+        try:
+            temporary.write_bytes(content)
+            fsync(temporary)
+            barrier("file.before_replace", path.name)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        barrier("file.after_replace", path.name)
+        fsync(path.parent)
 
 
 class Tables:
@@ -144,6 +181,10 @@ class Tables:
 
         Raises SchemaConflict when a column is there with another type.
         """
+        with room_for(self.path(name), _COMMIT_BYTES):
+            self._ensure(name, schema)
+
+    def _ensure(self, name: str, schema: pa.Schema) -> None:
         path = self.path(name)
         if not self.exists(name):
             make_folder(path)
@@ -211,9 +252,11 @@ class Tables:
         Raises Held, with the holder's process number, when another does not let go.
         """
         path = self.root / ".locks" / name
-        make_folder(path.parent)
+        with room_for(path.parent, _COMMIT_BYTES):
+            make_folder(path.parent)
+            path.touch()
         deadline = time.monotonic() + _LONGEST_HOLD
-        with path.open("a+") as handle:
+        with path.open("a+b", buffering=0) as handle:
             while True:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -221,14 +264,14 @@ class Tables:
                 except BlockingIOError:
                     if time.monotonic() > deadline:
                         handle.seek(0)
-                        holder = handle.read().strip() or "unknown"
+                        holder = handle.read().decode().strip() or "unknown"
                         raise Held(
                             f"{name}: process {holder} has held it for {_LONGEST_HOLD:.0f} s; it is stopped or waits for a disk: look, and end it"
                         ) from None
                     time.sleep(_LOOK_AGAIN)
-            handle.truncate(0)
-            handle.write(str(os.getpid()))
-            handle.flush()
+            with room_for(path.parent, _COMMIT_BYTES):
+                handle.truncate(0)
+                handle.write(str(os.getpid()).encode())
             yield
 
     def overwrite(self, name: str, data: pa.Table) -> int:
@@ -366,7 +409,7 @@ class Tables:
         path = folder / f"part-{uuid.uuid4()}.snappy.parquet"
         rows = 0
         held: list[pa.Table] = []
-        with pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=True) as writer:
+        with room_for(folder, sum(f["size"] for f in files)), pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=True) as writer:
             for file in files:
                 table = ds.dataset(folder / file["path"], schema=schema).to_table(filter=where)
                 rows += table.num_rows
@@ -430,6 +473,10 @@ class Tables:
             raise KeyError(f"no table {name} under {self.root}; there are {', '.join(self.names()) or 'none'}") from None
 
     def _commit(self, name: str, data: pa.Table, transactions: dict[str, int], epochs: dict[str, int], *, mode: str) -> int:
+        with room_for(self.path(name), data.nbytes + _COMMIT_BYTES):
+            return self._commit_where_there_is_room(name, data, transactions, epochs, mode=mode)
+
+    def _commit_where_there_is_room(self, name: str, data: pa.Table, transactions: dict[str, int], epochs: dict[str, int], *, mode: str) -> int:
         path = self.path(name)
         table = self._open(name)
         _see_unfenced(name, table, epochs)
@@ -467,8 +514,13 @@ class Tables:
     @staticmethod
     def _write_file(folder: Path, data: pa.Table) -> AddAction:
         name = f"part-{uuid.uuid4()}.snappy.parquet"
-        pq.write_table(data, folder / name, compression="snappy", use_dictionary=True)
-        fsync(folder / name)
+        try:
+            pq.write_table(data, folder / name, compression="snappy", use_dictionary=True)
+            fsync(folder / name)
+        except OSError:
+            # Half a file takes the room that is lacking.
+            (folder / name).unlink(missing_ok=True)
+            raise
         status = (folder / name).stat()
         return AddAction(
             path=name,
@@ -506,6 +558,12 @@ def _files_of(table: DeltaTable) -> list[dict[str, Any]]:
         for row in actions.to_pylist()
     ]
     return sorted(found, key=lambda f: (f["at"], f["path"]))
+
+
+def _free(folder: Path) -> int:
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    state = os.statvfs(there)
+    return state.f_bavail * state.f_frsize
 
 
 def _see_unfenced(name: str, table: DeltaTable, epochs: Mapping[str, int]) -> None:

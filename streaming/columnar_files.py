@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from gridlake.tables import DiskFull
 from streaming.rows import LARGEST_ROW_BYTES, Block, Columns, RefusedWhole, Unreadable
 
 _ROWS_AT_ONCE = 10_000
@@ -39,6 +40,8 @@ def read_parquet(path: Path, known: frozenset[str], keep: Callable[[], str]) -> 
                 raise RefusedWhole("header", "no column of the contract in the file")
             for batch in file.iter_batches(_ROWS_AT_ONCE, use_threads=False):
                 yield from _blocks(pa.Table.from_batches([batch]), keep)
+    except DiskFull:
+        raise  # nothing is wrong with the file
     except (pa.ArrowException, OSError) as error:
         raise RefusedWhole("format", f"not a whole Parquet file ({type(error).__name__}); send it again") from None
 

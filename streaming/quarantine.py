@@ -14,9 +14,9 @@ import pyarrow as pa
 from gridlake.barriers import barrier
 from gridlake.contracts.compile import QUARANTINE_SCHEMA
 from gridlake.privacy import Keys
-from gridlake.tables import fsync, make_folder
+from gridlake.tables import fsync, make_folder, room_for
 from streaming.bronze import Audit
-from streaming.rows import Readable
+from streaming.rows import LARGEST_ROW_BYTES, Readable
 
 FOLDER = "quarantine_blobs"
 REFUSED = "refused"
@@ -35,8 +35,13 @@ class Vault:
         name = hashlib.sha256(position.encode()).hexdigest()[:32] + ".sealed"
         reference = Path(FOLDER) / feed / name
         target = self._home / reference
+        with room_for(target.parent, _size(source)):
+            self._write(source, target)
+        return reference.as_posix()
+
+    def _write(self, source: Readable, target: Path) -> None:
         make_folder(target.parent)
-        temporary = target.with_name(f".{name}.{uuid.uuid4().hex}")
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         try:
             with temporary.open("wb") as sink:
                 self._keys.seal_stream(cast(IO[bytes], source), sink)
@@ -49,7 +54,15 @@ class Vault:
             temporary.unlink(missing_ok=True)
         for folder in (target.parent, target.parent.parent, self._home):
             fsync(folder)
-        return reference.as_posix()
+
+
+def _size(source: Readable) -> int:
+    """Bytes of a file; of a row, which ends nobody knows where, what makes it too long to carry."""
+    number = getattr(source, "fileno", None)
+    try:
+        return os.fstat(number()).st_size if number else LARGEST_ROW_BYTES
+    except OSError:
+        return LARGEST_ROW_BYTES
 
 
 def rows(audit: Audit, digests: pa.Array, reasons: pa.Array, payloads: Sequence[bytes], references: Sequence[str | None], keys: Keys) -> pa.Table:
