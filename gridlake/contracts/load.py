@@ -13,6 +13,7 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard, SchemaProperty
 
 from gridlake.contracts.model import Column, Contract, ContractError, Contracts, Rejected, Release, Rule, Volume
+from gridlake.contracts.pulls import pulls
 from gridlake.settings import Settings
 
 PREFIX = "gridlake."
@@ -92,6 +93,7 @@ def load(path: Path) -> Contract:
         family=family,
         releases=tuple(_releases(path, own.get("changes") or ())),
         path=path,
+        pulls=pulls(path, odcs.servers or ()),
     )
     if not contract.key:
         raise ContractError(f"{path}: no column says primaryKey: true; a feed needs a key to know versions and repeats")

@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from packaging.version import Version
 
 from gridlake.declared import Declared
+
+if TYPE_CHECKING:
+    from gridlake.contracts.pulls import Pull
 
 LogicalType = Literal["string", "integer", "number", "boolean", "date", "timestamp"]
 Classification = Literal["L1", "L2", "L3", "L4"]
@@ -126,6 +129,7 @@ class Contract:
     sla: tuple[Mapping[str, Any], ...] = ()
     family: str = ""  # the feed whose major version it is; the feed itself where there is one
     releases: tuple[Release, ...] = ()  # newest first
+    pulls: tuple[Pull, ...] = ()
 
     @property
     def id(self) -> str:

@@ -7,9 +7,10 @@ import zlib
 from collections.abc import Callable
 
 import msgspec
+import pyarrow as pa
 
 from streaming.push.journal import Kind
-from streaming.rows import LARGEST_ROW_BYTES, Block, Lines, Readable, RefusedWhole, Unreadable
+from streaming.rows import LARGEST_ROW_BYTES, Block, Columns, Lines, Readable, RefusedWhole, Unreadable
 from streaming.text_files import read_csv, read_json_lines
 
 KINDS: dict[str, Kind] = {
@@ -72,6 +73,8 @@ def blocks(kind: Kind, content: bytes, known: frozenset[str], keep: Keep) -> lis
             return list(read_json_lines(io.BytesIO(content), keep))
         if kind == "csv":
             return list(read_csv(lambda: io.BytesIO(content), keep, known))
+        if kind == "arrow":
+            return [Columns(pa.ipc.open_stream(content).read_all())]
         return _json(content, keep)
     except RefusedWhole as broken:
         return [_whole(content, broken.refusal.rule, broken.refusal.detail, keep)]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from socket import socket
 
 import click
@@ -17,10 +14,9 @@ import uvicorn
 from gridlake.cli import command_options
 from gridlake.runs import Run, RunError
 from gridlake.settings import Settings
-from gridlake.tables import make_folder
 from streaming.feed_lander import prepare
-from streaming.push.desk import JOURNALS
-from streaming.push.journal import JournalDamaged
+from streaming.push.desk import folder_of
+from streaming.push.journal import JournalDamaged, JournalsHeld, only_writer
 from streaming.push.reception import Reception
 from streaming.push.server import Door
 
@@ -42,8 +38,18 @@ def http(settings: Settings, as_json: bool, port: int, host: str) -> None:
     How to sign and push:        docs/how-to/push-over-http.md
     Whether all is well:         GET /health and /metrics
     """
+    try:
+        broken = _serve(settings, host, port, as_json=as_json)
+    except (JournalDamaged, JournalsHeld) as error:
+        raise RunError(str(error)) from None
+    if broken:
+        raise RunError(f"{type(broken[0]).__name__}: {broken[0]}; the server has stopped, and what it had taken is landed at its next start")
+
+
+def _serve(settings: Settings, host: str, port: int, *, as_json: bool) -> list[Exception]:
+    """Serve until told to stop; gives what broke it, if anything did."""
     broken: list[Exception] = []
-    with only_server(settings):
+    with only_writer(folder_of(settings.home, "http")):
         run = Run.start(settings)
         prepare(run)
 
@@ -57,10 +63,7 @@ def http(settings: Settings, as_json: bool, port: int, host: str) -> None:
         )
         server = _Server(config, lambda: _announce(f"http://{host}:{listening.getsockname()[1]}", as_json=as_json))
         listening = config.bind_socket()
-        try:
-            reception.open()
-        except JournalDamaged as damaged:
-            raise RunError(str(damaged)) from None
+        reception.open()
         # uvicorn raises the signal that stopped it once more when it is done; what is judged then has to land still.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
@@ -68,8 +71,7 @@ def http(settings: Settings, as_json: bool, port: int, host: str) -> None:
             server.run(sockets=[listening])
         finally:
             reception.close()
-    if broken:
-        raise RunError(f"{type(broken[0]).__name__}: {broken[0]}; the server has stopped, and what it had taken is landed at its next start")
+    return broken
 
 
 class _Server(uvicorn.Server):
@@ -90,20 +92,3 @@ def _announce(address: str, *, as_json: bool) -> None:
         click.echo(json.dumps({"url": address}))
     click.echo(f"Pushes: {address}/feeds/<source>/<feed>, {address}/health, {address}/metrics, {address}/openapi.json. Ctrl+C ends it.", err=True)
     sys.stdout.flush()
-
-
-@contextmanager
-def only_server(settings: Settings) -> Iterator[None]:
-    """Be the only process that writes this lake's journals."""
-    folder = settings.home / JOURNALS
-    make_folder(folder.absolute())
-    with (folder / "lock").open("a+") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.seek(0)
-            raise RunError(f"{folder}: process {handle.read().strip() or 'unknown'} takes pushes for this lake already; stop it first") from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
-        yield

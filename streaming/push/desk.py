@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -43,6 +44,8 @@ _GROUP_ROWS, _GROUP_BYTES = 10_000, 32 << 20
 _ROWS_TOLD = 1000
 _PAUSES_S = (0.5, 1, 2, 4, 8, 15)
 JOURNALS = "journal"
+ANSWERS = "answers.sqlite"
+Channel = Literal["http", "pull"]
 
 
 @dataclass(eq=False)
@@ -73,14 +76,22 @@ class AnswerLater(Exception):
 class Desk:
     """One feed's pushes, in a thread of their own."""
 
-    def __init__(self, run: Run, contract: Contract, regions: RegionTree, nonces: Nonces, on_broken: Callable[[Exception], None]) -> None:
-        self.feed = contract.id
+    def __init__(
+        self,
+        run: Run,
+        contract: Contract,
+        regions: RegionTree,
+        nonces: Nonces | None,
+        on_broken: Callable[[Exception], None],
+        channel: Channel = "http",
+    ) -> None:
+        self.feed, self._channel = contract.id, channel
         self._run, self._contract, self._regions, self._nonces, self._on_broken = run, contract, regions, nonces, on_broken
-        self._folder = run.settings.home / JOURNALS / contract.id
+        self._folder = folder_of(run.settings.home, channel) / contract.id
         self._vault = Vault(run.settings.home, run.keys)
         self._known = frozenset({*(c.name for c in contract.columns), OP})
         self._journals: dict[str, Journal] = {}
-        self._answers = Answers(answers_path(run.settings.home), run.keys)
+        self.answers = Answers(folder_of(run.settings.home, channel) / ANSWERS, run.keys)
         self._waiting: deque[Entry] = deque()
         self._changed = threading.Condition()
         self._pending: dict[tuple[str, str], Entry] = {}
@@ -117,7 +128,7 @@ class Desk:
         def keep(row: Readable) -> str:
             nonlocal kept
             kept += 1
-            return self._vault.keep(row, self.feed, f"{self.feed}/http:{sender}/{digest}/{kept}")
+            return self._vault.keep(row, self.feed, f"{self.feed}/{self._channel}:{sender}/{digest}/{kept}")
 
         return blocks(kind, content, self._known, keep)
 
@@ -205,7 +216,8 @@ class Desk:
             by_sender.setdefault(entry.sender, []).append(entry)
         taken: list[tuple[Record, Entry]] = []
         try:
-            self._nonces.sync(time.time())
+            if self._nonces is not None:
+                self._nonces.sync(time.time())
             for sender, entries in by_sender.items():
                 records = self._journal(sender).append([e.push for e in entries])
                 taken += zip(records, entries, strict=True)
@@ -250,7 +262,7 @@ class Desk:
         judged = joined([j for j, _ in self._judged])
         entries = [entry for _, found in self._judged for entry in found]
         answers = [(e.sender, Answer(e.push.key, e.push.digest, e.receipt)) for e in entries if e.receipt is not None]
-        self._answers.keep(self.feed, answers, datetime.now(UTC))
+        self.answers.keep(self.feed, answers, datetime.now(UTC))
         self._landing().commit(judged, Unfinished())
         self._judged, self._judged_rows, self._judged_bytes = [], 0, 0
         self.commits, self.landed_at = self.commits + 1, time.time()
@@ -320,7 +332,7 @@ class Desk:
         judged = lander.judge(Batch(chunks, self._received_at))
         receipts = self._receipts(judged, [r.push for _, r in told])
         answers = [(sender, Answer(r.push.key, r.push.digest, receipt)) for (sender, r), receipt in zip(told, receipts, strict=True)]
-        self._answers.keep(self.feed, answers, datetime.now(UTC))
+        self.answers.keep(self.feed, answers, datetime.now(UTC))
         lander.commit(judged, unfinished)
 
     def _landing(self) -> FeedLander:
@@ -340,7 +352,7 @@ class Desk:
         return [(journal, self._log(sender, journal)) for sender, journal in sorted(self._journals.items())]
 
     def _log(self, sender: str, journal: Journal) -> Delivery:
-        return Delivery(self.feed, sender, "http", f"http:{sender}/{journal.id}", 0, is_log=True)
+        return Delivery(self.feed, sender, self._channel, f"{self._channel}:{sender}/{journal.id}", 0, is_log=True)
 
     def _chunk(self, sender: str, read: Sequence[tuple[Record, Sequence[Block]]]) -> Chunk:
         first = read[0][0].first_row
@@ -428,9 +440,9 @@ def joined(parts: Sequence[Judged]) -> Judged:
     )
 
 
-def answers_path(home: Path) -> Path:
-    """Where the receipts by key lie."""
-    return home / JOURNALS / "answers.sqlite"
+def folder_of(home: Path, channel: Channel) -> Path:
+    """Where the journals of a channel lie, a folder for each feed and sender: pushes and pulls are taken by processes of their own."""
+    return home / JOURNALS / channel
 
 
 def _one_chunk(chunks: Sequence[Chunk]) -> Chunk:

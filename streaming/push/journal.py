@@ -7,12 +7,14 @@ a damaged record that had been answered is an error, never skipped.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import struct
 import uuid
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -25,7 +27,7 @@ from gridlake.barriers import barrier
 from gridlake.privacy import Keys
 from gridlake.tables import fsync, make_folder, write_file
 
-Kind = Literal["ndjson", "json", "csv"]
+Kind = Literal["ndjson", "json", "csv", "arrow"]
 
 # A segment of this size is closed at the next chance, so that it can be removed while the next one is written.
 SEGMENT_BYTES = 8 << 20
@@ -72,8 +74,29 @@ class _Head(msgspec.Struct):
     digest: str
 
 
+class JournalsHeld(Exception):
+    """Another process writes the journals."""
+
+
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Be the only process that writes the journals below a folder; a killed one lets go by itself. Raises JournalsHeld."""
+    make_folder(folder.absolute())
+    with (folder / "lock").open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            handle.seek(0)
+            holder = handle.read().strip() or "unknown"
+            raise JournalsHeld(f"{folder}: process {holder} writes these journals already; stop it first") from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
 class Journal:
-    """Appends by one process at a time, which holds the lock of all journals (streaming.push.command)."""
+    """Appends by one process at a time, which holds `only_writer`."""
 
     def __init__(self, folder: Path, keys: Keys) -> None:
         self.folder, self._keys = folder, keys

@@ -23,7 +23,7 @@ from gridlake.senders import Sender
 from gridlake.signatures import Claim, Message, SignatureRefused, check_digest, claim
 from streaming.push.answers import Answer, Answers
 from streaming.push.bodies import LARGEST_BODY, BodyRefused, kind_of, unpack
-from streaming.push.desk import JOURNALS, AnswerLater, Desk, Entry, NotTaken, answers_path
+from streaming.push.desk import ANSWERS, JOURNALS, AnswerLater, Desk, Entry, NotTaken, folder_of
 from streaming.push.journal import Kind, Push
 from streaming.push.nonces import Nonces
 
@@ -63,9 +63,9 @@ class Reception:
         # A bare digest would give a short body, such as a phone number, away by trial.
         self._secret = str(run.keys.token(pa.array(["push digest"]))[0].as_py()).encode()
         self._regions = RegionTree(run.vocabularies.regions)
-        folder = run.settings.home / JOURNALS
-        self._nonces = Nonces(folder / "nonces", time.time())
-        self._answers = Answers(answers_path(run.settings.home), run.keys)
+        self._folder = folder_of(run.settings.home, "http")
+        self._nonces = Nonces(run.settings.home / JOURNALS / "nonces", time.time())
+        self._answers = Answers(self._folder / ANSWERS, run.keys)
         self._desks: dict[str, Desk] = {}
         self._opening = threading.Lock()
         self._waiting = self._waiting_bytes = 0
@@ -85,7 +85,7 @@ class Reception:
     def open(self) -> None:
         """Land what a process before left in the journals; then requests may come."""
         for feed in self._run.contracts:
-            if (self._run.settings.home / JOURNALS / feed).is_dir():
+            if (self._folder / feed).is_dir():
                 self._desk(feed)
 
     def close(self) -> None:

@@ -99,7 +99,7 @@ def test_a_rotated_key_is_believed_at_once_beside_the_old_one_and_a_revoked_one_
 def test_an_unknown_feed_and_a_sender_without_a_right_to_it_are_told_so(lake: Lake, server: Server, north: Pusher) -> None:
     assert code(north.push(lines(visit(1)), path="/feeds/office/none"), 404) == "unknown_feed"
     assert code(Pusher.of(lake, server, "old").push(lines(visit(1))), 403) == "not_entitled"
-    assert not (lake.home / "journal" / "office__visit" / "old").exists()
+    assert not (lake.home / "journal" / "http" / "office__visit" / "old").exists()
     assert code(CLIENT.get(server.url + "/feeds"), 404) == "no_such_path"
 
 
@@ -238,7 +238,7 @@ def test_the_interface_describes_itself_and_counts(server: Server, north: Pusher
 
 
 def test_a_second_server_on_the_same_lake_does_not_start(lake: Lake, server: Server) -> None:
-    with pytest.raises(NotStarted, match=f"process {server.process.pid} takes pushes for this lake already"), serving(lake):
+    with pytest.raises(NotStarted, match=f"process {server.process.pid} writes these journals already"), serving(lake):
         pass
 
 
