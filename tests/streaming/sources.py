@@ -10,8 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,9 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from gridlake.cli import main
 from tests.streaming.conftest import DECLARATIONS, Lake
 
 TOKEN = "a token of the portal"
@@ -159,26 +160,17 @@ def project(folder: Path, servers: list[dict[str, Any]]) -> Path:
     return made
 
 
-@contextmanager
-def pulling(lake: Lake, made: Path, *options: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """`gridlake land pull` in a process of its own."""
+def pull(lake: Lake, made: Path, **environment: str) -> tuple[int, list[dict[str, Any]], str]:
+    """(exit code, what it says, what it says to people) of one `gridlake land pull`; in a process of its own where it is to be killed."""
     given = {
         "GRIDLAKE_PROJECT": str(made), "GRIDLAKE_HOME": str(lake.home), "GRIDLAKE_INBOX": str(lake.inbox),
         "GRIDLAKE_SECRET_PORTAL_TOKEN": TOKEN, "GRIDLAKE_SECRET_READER": PASSWORD,
-    }  # fmt: skip
-    command = [sys.executable, "-c", "from gridlake.cli import main; main()", "land", "pull", "--json", *options]
-    process = subprocess.Popen(command, env={**os.environ, **given, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
-
-
-def pull(lake: Lake, made: Path, **environment: str) -> tuple[int, list[dict[str, Any]], str]:
-    """(exit code, what it says, what it says to people) of one pull."""
-    with pulling(lake, made, **environment) as process:
-        out, err = process.communicate(timeout=120)
-    end = out.rfind("]")
-    return process.returncode, json.loads(out[: end + 1]) if end >= 0 and out.startswith("[") else [], out + err
+    } | environment  # fmt: skip
+    arguments = ["land", "pull", "--json"]
+    if "GRIDLAKE_KILL_AT" in given:
+        command = [sys.executable, "-c", "from gridlake.cli import main; main()", *arguments]
+        done = subprocess.run(command, env={**os.environ, **given}, capture_output=True, text=True, check=False, timeout=120)
+        return done.returncode, [], done.stderr
+    result = CliRunner().invoke(main, arguments, env=given)
+    end = result.stdout.rfind("\n]") + 2
+    return result.exit_code, json.loads(result.stdout[:end]) if result.stdout.startswith("[") else [], result.output

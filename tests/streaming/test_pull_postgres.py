@@ -89,9 +89,7 @@ def test_rows_come_typed_in_pages_and_the_next_pull_brings_only_what_changed(lak
     assert b"13812345678" not in b"".join(p.read_bytes() for p in lake.home.rglob("*") if p.is_file())
 
 
-def test_a_row_that_is_committed_late_below_the_watermark_is_not_missed(
-    lake: Lake, made: Path, postgres: Postgres, source: psycopg.Connection[Any]
-) -> None:
+def test_a_row_committed_late_below_the_watermark_is_not_missed(lake: Lake, made: Path, postgres: Postgres, source: psycopg.Connection[Any]) -> None:
     with psycopg.connect(**late_connection(postgres)) as late:
         late.execute("select 1")
         insert(late, 1)  # its updated_at is now, its commit comes later

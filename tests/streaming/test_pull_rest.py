@@ -70,9 +70,7 @@ def test_failures_are_tried_again_and_a_refusal_is_told_without_the_secret(tmp_p
     assert "wrong token" not in said
 
 
-@pytest.mark.parametrize(
-    "point", ["journal.after_sync", "pull.after_page", "pull.before_place:2", "landing.after_quarantine", "landing.after_bronze"]
-)
+@pytest.mark.parametrize("point", ["pull.after_page", "pull.before_place:2", "landing.after_quarantine"])
 def test_a_killed_pull_neither_loses_nor_doubles(tmp_path: Path, portal: Portal, point: str) -> None:
     lake, made = Lake(tmp_path / "lake"), project(tmp_path, declared(portal.url, CURSOR))
     portal.rows = [visit(n) for n in range(10)] + [visit(10, visit_id="bad")]
