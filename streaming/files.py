@@ -39,6 +39,10 @@ class Inbox:
         self._states: dict[tuple[str, str], tuple[int, int]] = {}
         self._hashed: dict[Path, tuple[tuple[int, int], str]] = {}
 
+    def go_by(self, contracts: Contracts, senders: Senders) -> None:
+        """Declarations that have taken the place of those given before."""
+        self._contracts, self._senders = contracts, senders
+
     def feeds(self) -> list[str]:
         """The feeds that have a folder, whether a contract knows them or not."""
         for source in self._entries(self._folder):

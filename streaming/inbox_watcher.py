@@ -37,7 +37,7 @@ class Arrivals(Inbox):
         self, folder: Path, contracts: Contracts, senders: Senders, vault: Vault, say: Callable[[str], None], tables: Tables, settled_s: float
     ) -> None:
         super().__init__(folder, contracts, senders, vault, say)
-        self._known, self._tables, self._settled_s = contracts, tables, settled_s
+        self._tables, self._settled_s = tables, settled_s
         self._landed: dict[Path, tuple[int, int]] = {}
         self._arrived: dict[str, list[Delivery]] = {}
 
@@ -56,8 +56,8 @@ class Arrivals(Inbox):
 
     def _new(self, feed: str) -> list[Delivery]:
         found = super().deliveries(feed)
-        ids = {d.id: d.id + END if feed in self._known else receipts.app_id(feed, d.id) for d in found}
-        done = self._tables.resume_points(f"bronze.{feed}" if feed in self._known else receipts.TABLE, ids.values())
+        ids = {d.id: d.id + END if feed in self._contracts else receipts.app_id(feed, d.id) for d in found}
+        done = self._tables.resume_points(f"bronze.{feed}" if feed in self._contracts else receipts.TABLE, ids.values())
         for delivery in found:
             if ids[delivery.id] in done and delivery.path is not None:
                 self._landed[delivery.path] = self._states[feed, delivery.id]
@@ -105,6 +105,8 @@ def watch(settings: Settings, as_json: bool, every: float, settled: float) -> No
 
 def _land(run: Run, arrivals: Arrivals) -> dict[str, Counts]:
     """One look; gives what it landed, by feed."""
+    run.renew()
+    arrivals.go_by(run.contracts, run.senders)
     if not arrivals.feeds():
         return {}
     run.received_at = datetime.now(UTC)

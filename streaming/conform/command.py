@@ -27,16 +27,17 @@ from gridlake.signing import SIGNATURE, PublicKey, SignatureError, SigningKey, p
 from gridlake.tables import write_file
 from streaming.conform import certificate, deliveries
 from streaming.conform.cases import CaseMaker
+from streaming.conform.deliveries import Landed
 from streaming.conform.folder import FolderSandbox
+from streaming.conform.pushed import PushSandbox
 
 _MARK_LETTERS = 4
-_FOLDER_EXPECTED = "a folder; http(s):// and kafka:// are other channels"
 
 
 @click.group(invoke_without_command=True)
 @click.option("--sender", "sender_code", help="The sender's code, e.g. 330100000000.")
 @click.option("--feed", "feed_name", help="The feed, e.g. event or city_platform.event.")
-@click.option("--endpoint", help="The sandbox: a folder that holds <source>/<feed>/<sender>/.")
+@click.option("--endpoint", help="The sandbox: a folder with <source>/<feed>/<sender>/, or http(s)://host:port.")
 @click.option("--sandbox", type=click.Path(path_type=Path, file_okay=False), help="The sandbox's own lake. [default: <home>-sandbox]")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where certificates and reports go. [default: <home>-certificates]")
 @click.option(
@@ -63,6 +64,7 @@ def conform(
     First every case that the contract promises is shown on the endpoint: its rows to accept and to refuse, wrong types, missing and unknown
     values, foreign regions, broken encoding, repeats, order, deletes, empty and damaged deliveries, volume. Then whatever the sender has put
     there itself is judged: accepted, corrected where refused, updated, deleted, repeated, at volume.
+    On a server (gridlake land http --home <sandbox>) also: forged, expired and repeated signatures, and pushes repeated under their key.
     Nothing touches the lake of production. Exit code 0 only where everything required has passed.
 
     \b
@@ -87,14 +89,13 @@ def conform(
     _keep_apart(settings, home, endpoint)
     mark = _mark()
     maker = CaseMaker(contract, sender, words, RegionTree(words.regions), mark, datetime.now(UTC))
-    box = FolderSandbox(Path(endpoint), settings, home, contract, sender)
+    box = _sandbox(endpoint, settings, home, contract, sender)
     cases = [case for case in maker.cases(volume) if box.takes(case)]
     shown = box.show(cases, mark)
-    ids = box.land_own()
-    own = deliveries.judge(box.run, contract, sender, words, ids, volume) if ids or complete else None
-    found = certificate.document(
-        contract, sender, words, {"kind": box.kind, "address": box.address}, {case.id: (case, shown[case.id]) for case in cases}, own
-    )
+    pairs = {case.id: (case, shown[case.id]) for case in cases} | {case.id: (case, came) for case, came in box.own_cases(maker.plain(1)[0])}
+    landed = box.own() or (Landed.nothing(contract) if complete else None)
+    own = deliveries.judge(box.run, contract, sender, words, landed, volume) if landed else None
+    found = certificate.document(contract, sender, words, {"kind": box.kind, "address": box.address}, pairs, own)
     if found["result"] == certificate.PASSED:
         found = SigningKey.load(settings.signing_key).sign(found)
     paths = certificate.write(found, out or _certificates(settings))
@@ -238,6 +239,14 @@ def _state(found: dict[str, Any] | None, contract: Contract, key: PublicKey | No
     return str(found["level"])
 
 
+def _sandbox(endpoint: str, settings: Settings, home: Path, contract: Contract, sender: Sender) -> FolderSandbox | PushSandbox:
+    if endpoint.startswith(("http://", "https://")):
+        return PushSandbox(endpoint, settings, home, contract, sender)
+    if "://" in endpoint:
+        raise RunError(f"--endpoint {endpoint}: expected a folder or http(s)://host:port")
+    return FolderSandbox(Path(endpoint), settings, home, contract, sender)
+
+
 def _certificates(settings: Settings) -> Path:
     return settings.home.with_name(settings.home.name + "-certificates")
 
@@ -268,12 +277,10 @@ def _feed_of(name: str, known: Contracts, sender: Sender) -> Contract:
 
 def _keep_apart(settings: Settings, sandbox: Path, endpoint: str) -> None:
     """Nothing of a test may reach the lake or the inbox of production."""
-    if "://" in endpoint:
-        raise RunError(f"--endpoint {endpoint}: expected {_FOLDER_EXPECTED}")
-    folder = Path(endpoint)
-    if not folder.is_dir():
+    if "://" not in endpoint and not Path(endpoint).is_dir():
         raise RunError(f"--endpoint {endpoint}: no such folder; expected the sandbox's inbox <folder>/<source>/<feed>/<sender>/, create it first")
-    for what, place, forbidden in (("--endpoint", folder, settings.inbox), ("--sandbox", sandbox, settings.home)):
+    places = [("--sandbox", sandbox, settings.home)] + ([] if "://" in endpoint else [("--endpoint", Path(endpoint), settings.inbox)])
+    for what, place, forbidden in places:
         ours, theirs = place.resolve(), forbidden.resolve()
         if ours == theirs or ours.is_relative_to(theirs) or theirs.is_relative_to(ours):
             raise RunError(f"{what} {place}: lies in production's {theirs} or around it; give a sandbox its own folder")

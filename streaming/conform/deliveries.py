@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from gridlake.contracts import Contract
-from gridlake.contracts.compile import SEALED
+from gridlake.contracts.compile import QUARANTINE_SCHEMA, SEALED, bronze_schema
 from gridlake.contracts.refusals import refusal
 from gridlake.runs import Run
 from gridlake.senders import Sender
@@ -53,22 +53,40 @@ class Own:
     findings: list[Finding]
 
 
-def judge(run: Run, contract: Contract, sender: Sender, vocabularies: Vocabularies, ids: Sequence[str], volume: int) -> Own:
-    """Look at the deliveries of these ids in the sandbox's lake; `volume` accepted rows are asked for."""
+@dataclass(frozen=True)
+class Landed:
+    """What landed of the sender's own: receipts (as dicts), bronze's rows, quarantine's rows."""
+
+    told: list[dict[str, Any]]
+    rows: pa.Table
+    refused: pa.Table
+
+    @classmethod
+    def nothing(cls, contract: Contract) -> Landed:
+        """For a sender that has sent nothing of its own."""
+        return cls([], bronze_schema(contract).empty_table(), QUARANTINE_SCHEMA.empty_table())
+
+
+def landed(run: Run, feed: str, ids: Sequence[str]) -> Landed:
+    """The deliveries of these ids in the sandbox's lake."""
     ours = ds.field("_delivery_id").isin(pa.array(ids, pa.string()))
-    told = run.tables.read(receipts.TABLE, where=ours & (ds.field("feed") == contract.id)).to_pylist()
-    rows = run.tables.read(f"bronze.{contract.id}", where=ours)
-    refused = run.tables.read(f"quarantine.{contract.id}", where=ours)
-    look = _Look(run, contract, sender, vocabularies, told, rows, refused)
+    return Landed(
+        run.tables.read(receipts.TABLE, where=ours & (ds.field("feed") == feed)).to_pylist(),
+        run.tables.read(f"bronze.{feed}", where=ours),
+        run.tables.read(f"quarantine.{feed}", where=ours),
+    )
+
+
+def judge(run: Run, contract: Contract, sender: Sender, vocabularies: Vocabularies, own: Landed, volume: int) -> Own:
+    """Look at what landed of the sender's own; `volume` accepted rows are asked for."""
+    look = _Look(run, contract, sender, vocabularies, own)
     return Own(look.deliveries(), list(look.findings(volume)))
 
 
 class _Look:
-    def __init__(
-        self, run: Run, contract: Contract, sender: Sender, vocabularies: Vocabularies, told: list[dict[str, Any]], rows: pa.Table, refused: pa.Table
-    ) -> None:
+    def __init__(self, run: Run, contract: Contract, sender: Sender, vocabularies: Vocabularies, own: Landed) -> None:
         self._run, self._contract, self._sender, self._vocabularies = run, contract, sender, vocabularies
-        self._told, self._rows, self._refused = told, rows, refused
+        self._told, self._rows, self._refused = own.told, own.rows, own.refused
 
     def deliveries(self) -> list[dict[str, Any]]:
         """Each delivery with its counts."""

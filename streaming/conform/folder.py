@@ -5,10 +5,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -20,6 +21,7 @@ from gridlake.settings import Settings
 from gridlake.tables import write_file
 from streaming import receipts
 from streaming.conform.cases import ACCEPTED, DUPLICATE, EMPTY, REFUSED, WAITING, WHOLE, Case
+from streaming.conform.deliveries import Landed, landed
 from streaming.files import Inbox
 from streaming.landing import land_from
 from streaming.quarantine import Vault
@@ -80,11 +82,16 @@ class FolderSandbox:
         by_name = outcomes(self.run, self._contract.id)
         return {case.id: Shown(tuple(by_name.get(name, ())), seconds) for name, case in names.items()}
 
-    def land_own(self) -> list[str]:
-        """Land what the sender has put there itself; gives the ids of its deliveries, in order of landing."""
+    def own_cases(self, row: Mapping[str, Any]) -> Iterator[tuple[Case, Shown]]:
+        """A folder shows nothing that the cases do not."""
+        return iter(())
+
+    def own(self) -> Landed | None:
+        """Land what the sender has put there itself; None where there is nothing."""
         part = _Part(self._inbox(), self._contract.id, self._sender.code, of_kit=False)
         land_from(self.run, part)
-        return [d.id for d in part.deliveries(self._contract.id)] if part.feeds() else []
+        ids = [d.id for d in part.deliveries(self._contract.id)] if part.feeds() else []
+        return landed(self.run, self._contract.id, ids) if ids else None
 
     def _inbox(self) -> Inbox:
         vault = Vault(self.run.settings.home, self.run.keys)

@@ -169,11 +169,6 @@ class Reception:
                 403, "not_entitled", f"one of the feeds of {sender.code}: {', '.join(sender.feeds)}", f"{source}.{feed} {contract.version}",
                 "ask for the feed to be added to the sender's file",
             )  # fmt: skip
-        if contract.is_retired:
-            self._requests.labels(f"{source}.{feed}", sender.code, "retired").inc()
-            raise Refused(
-                410, "retired", "a version of the feed that is in force", f"{source}.{feed} {contract.version}", "send the next major version"
-            )
         return contract
 
     async def _taken(self, message: Message, said: Claim, sender: Sender, contract: Contract, body: AsyncIterator[bytes]) -> Told:

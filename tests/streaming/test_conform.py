@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +17,18 @@ from click.testing import CliRunner
 
 from gridlake import contracts, senders, vocabularies
 from gridlake.contracts import Contract
+from gridlake.credentials import Secrets
 from gridlake.regions import RegionTree
 from gridlake.runs import Run
 from gridlake.senders import Sender
 from gridlake.settings import Settings
+from gridlake.signatures import sign
 from gridlake.signing import PublicKey, SignatureError, SigningKey, canonical
 from streaming.conform import certificate
 from streaming.conform.cases import ACCEPTED, DUPLICATE, EMPTY, REFUSED, WHOLE, CaseMaker
 from streaming.conform.command import conform
 from streaming.conform.folder import FolderSandbox
+from tests.streaming.pushing import CLIENT
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 NINGBO = "330200000000"
@@ -174,6 +181,23 @@ def test_a_sender_passes_step_by_step(tmp_path: Path) -> None:
     assert not (tmp_path / "lake").exists(), "production's lake is not touched"
 
 
+@contextmanager
+def push_server(home: Path) -> Iterator[str]:
+    """`gridlake land http` on a sandbox lake; gives its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from gridlake.cli import main; main()", "land", "http", "--port", "0", "--home", str(home), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield json.loads(process.stdout.readline())["url"]
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
 def put(path: Path, rows: list[dict[str, Any]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -276,3 +300,31 @@ def test_a_run_is_of_the_sandbox(tmp_path: Path) -> None:
     assert isinstance(box.run, Run)
     assert box.run.settings.home.is_relative_to(tmp_path / "sandbox")
     assert box.run.settings.keys.is_relative_to(tmp_path / "sandbox")
+
+
+def test_a_push_server_shows_every_case_and_its_own_and_the_senders_rows_are_told_apart(tmp_path: Path) -> None:
+    home, feed, sender = tmp_path / "box", "/feeds/city_platform/event", SENDERS[NINGBO]
+    key = Secrets(home.with_name("box.secrets.json")).make(str(sender.http_secret), datetime.now(UTC), timedelta(0))
+    rows = maker(CONTRACTS["city_platform__event"], "zz99", sender).plain(25)
+    given = ["--sender", NINGBO, "--feed", "event", "--volume", "20", "--sandbox", str(home)]
+    with push_server(home) as url:
+        code, first = call(tmp_path, *given, "--endpoint", url)
+        assert [(c["id"], c["came"], c["listed"]) for c in first["cases"] if not c["passed"]] == []
+        assert (code, first["level"]) == (0, "channel")
+        shown = {case["id"] for case in first["cases"]}
+        assert {"unsigned", "forged_signature", "expired_signature", "changed_body", "repeated_nonce", "repeated_push", "reused_key"} <= shown
+        assert {"accept", "reject", "repeat", "broken_encoding", "csv_gb18030", "damaged_file", "no_header", "empty", "volume"} <= shown
+
+        def push(*pushed: dict[str, Any]) -> None:
+            body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in pushed).encode()
+            headers = sign("POST", url + feed, key, NINGBO, body=body, headers={"content-type": "application/x-ndjson"})
+            assert CLIENT.post(url + feed, content=body, headers=headers).status_code == 200
+
+        push(*rows, {**rows[0], "source_version": 2})
+        code, second = call(tmp_path, *given, "--endpoint", url)
+        open_ones = {f["id"] for f in second["findings"] if not f["passed"] and not f["is_advice"]}
+        assert (code, open_ones) == (1, {"own_deletes", "own_repeats"})
+        push(rows[3], {"event_id": rows[1]["event_id"], "_op": "delete", "source_version": 2, "changed_at": "2026-03-02 09:00:00"})
+        code, third = call(tmp_path, *given, "--endpoint", url)
+    assert (code, third["result"], third["level"]) == (0, "passed", "complete")
+    assert [(d["received"], d["accepted"], d["refused"], d["duplicate"]) for d in third["deliveries"]] == [(28, 27, 0, 1)]

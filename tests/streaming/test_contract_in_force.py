@@ -20,8 +20,11 @@ from gridlake.regions import RegionTree
 from gridlake.runs import Run
 from gridlake.settings import Settings
 from streaming.feed_lander import FeedLander, prepare
+from streaming.inbox_watcher import Arrivals
+from streaming.inbox_watcher import _land as look_once
 from streaming.landing import land
 from streaming.logs import Logs
+from streaming.quarantine import Vault
 from streaming.rows import Delivery, Lines
 from tests.streaming.conftest import DECLARATIONS, NOW, Lake, lines, visit
 from tests.streaming.pushing import Pusher, serving
@@ -356,4 +359,16 @@ def test_landing_from_files_uses_the_contract_of_its_start(own: OwnLake) -> None
     own.add_weather()
     own.put("2.jsonl", [visit(2, weather="小雨")])
     own.land()
+    assert [row["weather"] for row in own.bronze()] == [None, "小雨"]
+
+
+def test_the_inbox_watcher_goes_by_the_contract_in_force(own: OwnLake) -> None:
+    run = Run.start(own.settings, quiet=True)
+    vault = Vault(own.home, run.keys)
+    arrivals = Arrivals(own.inbox, run.contracts, run.senders, vault, run.progress.say, run.tables, 0.0)
+    own.put("1.jsonl", [visit(1)])
+    assert look_once(run, arrivals)[FEED].accepted == 1
+    own.add_weather()
+    own.put("2.jsonl", [visit(2, weather="小雨")])
+    assert look_once(run, arrivals)[FEED].accepted == 1
     assert [row["weather"] for row in own.bronze()] == [None, "小雨"]
