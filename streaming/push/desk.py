@@ -69,6 +69,10 @@ class NotTaken(Exception):
     """The push is not durable and will not be landed; the sender may send it again."""
 
 
+class JournalInDoubt(Exception):
+    """A journal could not be made durable: whether its end is on the disk, only a new start tells."""
+
+
 class AnswerLater(Exception):
     """The push is durable, its rows are judged later."""
 
@@ -178,7 +182,7 @@ class Desk:
                     return
             except Exception as error:  # noqa: BLE001 - whatever it is, the journal is landed from again
                 self._fail(error)
-                if isinstance(error, Fenced) or self._is_stopping:
+                if isinstance(error, Fenced | JournalInDoubt) or self._is_stopping:
                     self._on_broken(error)
                     return
                 with self._changed:
@@ -228,10 +232,9 @@ class Desk:
             for sender in {entry.sender for _, entry in taken}:
                 self._journal(sender).sync()
         except OSError as error:
-            # Whether the records are on the disk cannot be known any more (the kernel drops pages that it failed to write): only a new start tells.
-            self._refuse([entry for _, entry in taken], NotTaken("the disk failed; ask for the receipt before sending again"))
-            self._on_broken(error)
-            raise
+            # The kernel drops pages that it failed to write, and the next fsync succeeds without them.
+            self._refuse([entry for _, entry in taken], NotTaken("the disk failed; send it again under the same key"))
+            raise JournalInDoubt(f"{self._folder}: {error.strerror}") from error
         for _, entry in taken:
             entry.is_durable = True
         return taken

@@ -59,8 +59,8 @@ def lake(tmp_path: Path) -> Lake:
 def insert(source: psycopg.Connection[tuple[Any, ...]], *numbers: int, version: int = 1) -> None:
     for number in numbers:
         source.execute(
-            "insert into visit (visit_id, region_code, visitor_count, temperature_c, is_urgent, visit_date, started_at, visitor_phone, source_version)"
-            " values (%s, '1001', 3, 36.5, true, '2026-05-01', '2026-05-01 09:00:00', '13812345678', %s)"
+            "insert into visit (visit_id, region_code, visitor_count, temperature_c, is_urgent, visit_date, started_at, visitor_phone,"
+            " source_version) values (%s, '1001', 3, 36.5, true, '2026-05-01', '2026-05-01 09:00:00', '13812345678', %s)"
             " on conflict (visit_id) do update set source_version = excluded.source_version, updated_at = clock_timestamp()",
             (f"V{number}", version),
         )
