@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -49,6 +50,12 @@ class Sender:
     def accepts_all_regions(self) -> bool:
         """Whether rows of any region may come from it."""
         return EVERYWHERE in self.regions
+
+
+@cache
+def _allows(allowed: SpecifierSet, version: str) -> bool:
+    """Asked for every push; there are as many answers as declarations."""
+    return allowed.contains(Version(version), prereleases=True)
 
 
 class Senders(Declared[Sender]):

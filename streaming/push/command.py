@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import sys
@@ -64,6 +65,9 @@ def _serve(settings: Settings, host: str, port: int, *, as_json: bool) -> list[E
         server = _Server(config, lambda: _announce(f"http://{host}:{listening.getsockname()[1]}", as_json=as_json))
         listening = config.bind_socket()
         reception.open()
+        # What is loaded by now stays: a full collection that goes through it keeps pushes waiting for tenths of a second.
+        gc.collect()
+        gc.freeze()
         # uvicorn raises the signal that stopped it once more when it is done; what is judged then has to land still.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
