@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +26,9 @@ class Settings(BaseSettings):
     secret_file: Path | None = Field(
         None, description="senders' keys and passwords of pulls; default <home>.secrets.json, beside the lake, never in it"
     )
+    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers of the Kafka cluster, with commas between")
+    kafka_client: Literal["python", "confluent"] = Field("python", description="kafka-python, or librdkafka, the faster one (gridlake[confluent])")
+    kafka_properties: Path | None = Field(None, description="a file of security.protocol=…, sasl.mechanism=… lines to be let into the cluster")
     as_of: datetime | None = Field(None, description="fixes 'now' for a run (ISO 8601); default: the data's own clock")
     project: Path = Field(CHECKOUT, description="the checkout with expectations/, dbt/ and docs/")
 

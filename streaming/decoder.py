@@ -26,7 +26,7 @@ from gridlake.contracts import Column, Contract, ContractError
 from gridlake.contracts.compile import payload_type
 from streaming import clocks
 from streaming.reasons import Mask, Reasons, shown
-from streaming.rows import Block, CellError, Cells, Columns, Lines, Unreadable
+from streaming.rows import Block, CellError, Cells, Columns, Lines, Refused, Unreadable
 
 OP = "_op"
 UPSERT, DELETE = "upsert", "delete"
@@ -175,11 +175,11 @@ class Decoder:
         arrays = [self._from_arrow(c, table, reasons) for c in self._columns]
         return self._typed(arrays, np.zeros(rows, np.bool_), reasons, self._layouts)
 
-    def _unreadable(self, block: Unreadable) -> Decoded:
-        reasons = Reasons()
-        reasons.add(block.rule, None, block.detail, [0])
-        arrays = [pa.nulls(1, _wire_type(c)) for c in self._columns]
-        return self._typed(arrays, np.ones(1, np.bool_), reasons, self._layouts)
+    def _unreadable(self, block: Unreadable | Refused) -> Decoded:
+        reasons, unread = Reasons(), np.ones(len(block), np.bool_)
+        reasons.add(block.rule, None, block.detail, unread)
+        arrays = [pa.nulls(len(block), _wire_type(c)) for c in self._columns]
+        return self._typed(arrays, unread, reasons, self._layouts)
 
     def _objects(self, raw: Sequence[bytes], reasons: Reasons) -> tuple[list[dict[str, Any]], list[int]]:
         """(an object for each line, the lines that gave none and stand as empty objects)."""

@@ -304,6 +304,24 @@ class FeedLander:
             self._repeats.landed()
         return made
 
+    def skip(self, log: Delivery, first_row: int, last_row: int, message: str) -> None:
+        """Go on behind rows of a log that nobody can send any more; a receipt says so. May be repeated after a kill."""
+        self._note(log, receipts.GAP, first_row, last_row, message, {log.id: last_row})
+
+    def end(self, log: Delivery, message: str) -> None:
+        """Expect nothing more of a log; a receipt says so. May be repeated after a kill."""
+        landed = self.unfinished([log]).landed.get(log.id, BEFORE_ANY)
+        self._note(log, receipts.ENDED, landed + 1, landed, message, {log.id + END: landed + 1})
+
+    def _note(self, log: Delivery, state: str, first_row: int, last_row: int, message: str, points: Mapping[str, int]) -> None:
+        told = {receipts.app_id(self.contract.id, app) + "#" + state: row for app, row in points.items()}
+        with self._tables.only_writer(self._bronze):
+            known = self._tables.resume_points(receipts.TABLE, told)
+            if any(known.get(app, BEFORE_ANY) < row for app, row in told.items()):
+                notice = receipts.notice(log, state, first_row, last_row, self.contract.version, datetime.now(UTC), message)
+                self._tables.append(receipts.TABLE, notice, told)
+            self._tables.append(self._bronze, self._bronze_schema.empty_table(), points, self._believed(self._bronze, points))
+
     def _as_told(self, judged: Judged, unfinished: Unfinished) -> Judged:
         """The batch with those rows refused that a killed lander had refused, whatever the contract says by now; rows that only the contract
         of now refuses go to quarantine after them.

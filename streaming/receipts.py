@@ -10,10 +10,12 @@ from datetime import datetime
 import pyarrow as pa
 
 from gridlake.contracts.compile import RECEIPT_SCHEMA
-from streaming.rows import Chunk
+from streaming.rows import Chunk, Delivery
 
 TABLE = "ops.receipt"
 LANDED, EMPTY, REFUSED_WHOLE, BELOW_MINIMUM = "landed", "empty", "refused_whole", "below_minimum"
+# Of a log: rows that were never received and cannot be sent any more; nothing more is expected.
+GAP, ENDED = "gap", "ended"
 WARNING = "warning:"
 _WHOLE = {
     "unknown_feed": "平台没有这个数据接口",
@@ -89,3 +91,11 @@ def rows(receipts: Sequence[Receipt]) -> pa.Table:
         for r in receipts
     ]
     return pa.Table.from_pylist(made, RECEIPT_SCHEMA)
+
+
+def notice(log: Delivery, state: str, first_row: int, last_row: int, contract_version: str, at: datetime, message: str) -> pa.Table:
+    """A receipt for rows that did not come: GAP or ENDED, with a message that says why."""
+    counts = dict.fromkeys(("batch", "received", "accepted", "refused", "duplicate", "waiting", "payload_bytes"), 0)
+    said = {"first_row": first_row, "last_row": last_row, "reasons": "{}", "contract_version": contract_version, "received_at": at, "state": state}
+    sent = {"_delivery_id": log.id, "feed": log.feed, "sender_code": log.sender_code, "file_name": log.file_name, "message": message}
+    return pa.Table.from_pylist([counts | said | sent], RECEIPT_SCHEMA)

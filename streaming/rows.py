@@ -157,7 +157,31 @@ class Unreadable:
         return self.content
 
 
-Block = Lines | Cells | Columns | Unreadable
+@dataclass(frozen=True)
+class Refused:
+    """Rows that are refused unread, all for one cause: their sender may not send them, or there is nothing in them."""
+
+    rule: str
+    detail: str
+    raw: list[bytes]
+
+    def __len__(self) -> int:
+        return len(self.raw)
+
+    def sizes(self) -> list[int]:
+        """Bytes of each row."""
+        return list(map(len, self.raw))
+
+    def slice(self, start: int, stop: int) -> Refused:
+        """Some of the rows."""
+        return Refused(self.rule, self.detail, self.raw[start:stop])
+
+    def payload(self, row: int) -> bytes:
+        """The row's bytes as sent."""
+        return self.raw[row]
+
+
+Block = Lines | Cells | Columns | Unreadable | Refused
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,293 @@
+"""Topics landed from a real broker: every record once, from where bronze is, and what is missing is said."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from gridlake.cli import main
+from tests.streaming.broker import TestBroker, needs_java
+from tests.streaming.conftest import DECLARATIONS, Lake, visit
+
+WITHIN = 60.0
+RUNBOOK = "infra/runbooks/kafka-records-missing.md"
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBroker]:
+    needs_java()
+    started = TestBroker(tmp_path_factory.mktemp("kafka"))
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture
+def topic(broker: TestBroker) -> Iterator[str]:
+    """The topic of sender north's visits, of two partitions; gone after the test."""
+    name = "office.visit.north"
+    broker.topic(name, partitions=2)
+    yield name
+    for made in broker.admin.list_topics():
+        if made.startswith("office."):
+            broker.delete(made)
+
+
+class Landing:
+    """`gridlake land kafka` on a lake, here or in a process of its own."""
+
+    def __init__(self, lake: Lake, broker: TestBroker) -> None:
+        self._lake, self._broker = lake, broker
+
+    def _environment(self, **more: str) -> dict[str, str]:
+        return {"GRIDLAKE_PROJECT": str(DECLARATIONS), "GRIDLAKE_HOME": str(self._lake.home), "GRIDLAKE_KAFKA": self._broker.address, **more}
+
+    def caught_up(self, *options: str, expected: int = 0, **environment: str) -> Any:
+        """Land what is there; gives the document that the command prints."""
+        command = ["land", "kafka", "--until-caught-up", "--json", *options]
+        answer = CliRunner().invoke(main, command, env=self._environment(**environment), catch_exceptions=False)
+        assert answer.exit_code == expected, answer.output
+        return json.loads(answer.stdout)
+
+    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
+        """Land in a process of its own."""
+        program = "from gridlake.cli import main; main()"
+        command = [sys.executable, "-c", program, "land", "kafka", "--json", *options]
+        surroundings = {**os.environ, **self._environment(**environment)}
+        with (self._lake.folder / "said").open("a") as said:
+            return subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=said, text=True)
+
+    def said(self) -> str:
+        """What the landers in processes of their own have said to people."""
+        return (self._lake.folder / "said").read_text(encoding="utf-8")
+
+    def wait_for(self, is_so: Callable[[], bool], what: str) -> None:
+        """Wait until it is so; what the landers said is part of the failure."""
+        until = time.monotonic() + WITHIN
+        while not is_so():
+            assert time.monotonic() < until, f"waited {WITHIN:.0f} s in vain for {what}; {self.rows()}; {self.said()}"
+            time.sleep(0.05)
+
+    def rows(self) -> list[str]:
+        """The visits in bronze, sorted."""
+        if not self._lake.tables.exists("bronze.office__visit"):
+            return []
+        return sorted(row["visit_id"] for row in self._lake.bronze())
+
+
+@pytest.fixture
+def landing(lake: Lake, broker: TestBroker) -> Landing:
+    return Landing(lake, broker)
+
+
+def ids(*numbers: int) -> list[str]:
+    return sorted(f"V{n}" for n in numbers)
+
+
+@pytest.mark.parametrize("client", ["python", "confluent"])
+def test_what_is_in_a_topic_is_landed_once_and_the_next_lander_goes_on_from_bronze(
+    landing: Landing, lake: Lake, broker: TestBroker, topic: str, client: str
+) -> None:
+    broker.send(topic, [visit(n) for n in range(1, 21)], partition=0)
+    broker.send(topic, [visit(n) for n in range(21, 31)], partition=1)
+    first = landing.caught_up(GRIDLAKE_KAFKA_CLIENT=client)
+    assert first["feeds"]["office__visit"] == {
+        "received": 30,
+        "accepted": 30,
+        "refused": 0,
+        "duplicate": 0,
+        "waiting": 0,
+        "deliveries": 0,
+        "already_landed": 0,
+    }
+    broker.send(topic, [visit(31), visit(5)], partition=1)
+    second = landing.caught_up(GRIDLAKE_KAFKA_CLIENT=client)
+    assert (second["feeds"]["office__visit"]["accepted"], second["feeds"]["office__visit"]["duplicate"]) == (1, 1)
+    assert landing.rows() == ids(*range(1, 32))
+    topic_id = broker.admin.describe_topics([topic])[0]["topic_id"]
+    positions = {row["visit_id"]: row["_source_position"] for row in lake.bronze()}
+    assert positions["V1"] == f"kafka:{topic}/{topic_id}/0#0000000000"
+    assert positions["V31"] == f"kafka:{topic}/{topic_id}/1#0000000010"
+    assert landing.caught_up(GRIDLAKE_KAFKA_CLIENT=client)["feeds"] == {}
+
+
+def test_a_sender_is_who_its_topic_says_and_what_is_no_row_is_kept_with_a_reason(
+    landing: Landing, lake: Lake, broker: TestBroker, topic: str
+) -> None:
+    broker.send(topic, [b"no json", visit(1), None, visit(2, region_code="2001"), b"[1]"], key=b"K1")
+    broker.send(topic, ["楼道".encode("gb18030")])
+    for name in ("office.visit.nobody", "office.visit.old", "office.unheard_of.north"):
+        broker.topic(name)
+        broker.send(name, [visit(3), visit(4)])
+    broker.topic("office.visit.north.receipt")
+    broker.topic("somebody-elses")
+    landed = landing.caught_up()
+    assert landed["feeds"]["office__visit"]["received"] == 10
+    assert landed["refusals"]["office__visit"] == {
+        "encoding": 1,
+        "json": 2,
+        "no_value": 1,
+        "not_entitled": 2,
+        "region_scope/region_code": 1,
+        "unknown_sender": 2,
+    }
+    assert landed["refusals"]["office__unheard_of"] == {"unknown_feed": 2}
+    assert landing.rows() == ["V1"]
+    kept = [lake.payload(row) for row in lake.quarantine()]
+    assert {b"no json", b"K1", b"[1]", "楼道".encode("gb18030")} < set(kept)
+    unrouted = lake.quarantine("unrouted")
+    assert [json.loads(lake.payload(row))["visit_id"] for row in unrouted] == ["V3", "V4"]
+    told = [(r["received"], r["accepted"] + r["refused"] + r["duplicate"] + r["waiting"]) for r in lake.receipts()]
+    assert sum(received for received, _ in told) == 12
+    assert all(received == states for received, states in told)
+    assert landing.caught_up()["feeds"] == {}
+
+
+@pytest.mark.parametrize("moment", ["landing.after_quarantine", "landing.after_receipt", "landing.after_bronze"])
+def test_a_lander_killed_between_its_commits_leaves_nothing_out_and_nothing_twice(
+    landing: Landing, lake: Lake, broker: TestBroker, topic: str, moment: str
+) -> None:
+    broker.send(topic, [visit(n, source_version="x" if n % 5 == 0 else 1) for n in range(1, 21)])
+    broker.send(topic, [visit(n) for n in range(21, 31)], partition=1)
+    killed = landing.start("--until-caught-up", GRIDLAKE_KILL_AT=moment)
+    killed.communicate(timeout=WITHIN)
+    assert killed.returncode == -signal.SIGKILL
+    broker.send(topic, [visit(n) for n in range(31, 41)], partition=0)
+    landing.caught_up()
+    assert landing.rows() == ids(*(n for n in range(1, 41) if n > 20 or n % 5))
+    assert sorted(json.loads(lake.payload(row))["visit_id"] for row in lake.quarantine()) == ids(5, 10, 15, 20)
+    assert sum(r["received"] for r in lake.receipts()) == 40
+    assert sum(r["accepted"] for r in lake.receipts()) == 36
+
+
+def test_a_lander_outlives_a_broker_that_is_restarted_and_stops_when_told(landing: Landing, broker: TestBroker, topic: str) -> None:
+    broker.send(topic, [visit(n) for n in range(1, 11)])
+    lander = landing.start("--every", "200ms")
+    landing.wait_for(lambda: len(landing.rows()) == 10, "the first rows")
+    broker.stop()
+    broker.start_again()
+    broker.send(topic, [visit(n) for n in range(11, 21)], partition=1)
+    landing.wait_for(lambda: len(landing.rows()) == 20, "the rows sent after the restart")
+    lander.send_signal(signal.SIGTERM)
+    out, _ = lander.communicate(timeout=WITHIN)
+    assert lander.returncode == 0, landing.said()
+    assert json.loads(out)["feeds"]["office__visit"]["accepted"] == 20
+    assert landing.rows() == ids(*range(1, 21))
+
+
+def test_records_that_retention_took_before_they_were_landed_are_an_error_until_somebody_accepts_it(
+    landing: Landing, lake: Lake, broker: TestBroker, topic: str
+) -> None:
+    broker.send(topic, [visit(n) for n in range(1, 11)])
+    landing.caught_up()
+    broker.send(topic, [visit(n) for n in range(11, 21)])
+    broker.send(topic, [visit(n) for n in range(21, 26)], partition=1)
+    broker.forget(topic, before=15)
+    said = landing.caught_up(expected=1)
+    assert said["error"] == "RecordsMissing"
+    assert RUNBOOK in said["message"]
+    assert f"--accept-missing {topic}/0:10-14" in said["message"]
+    assert (Path(__file__).parents[2] / RUNBOOK).exists()
+    # The other partition has nothing to do with it.
+    assert landing.rows() == ids(*range(1, 11), *range(21, 26))
+    assert "error" in landing.caught_up("--accept-missing", f"{topic}/0:10-13", expected=1)
+    landing.caught_up("--accept-missing", f"{topic}/0:10-14")
+    assert landing.rows() == ids(*range(1, 11), *range(16, 26))
+    gap = [(r["first_row"], r["last_row"], r["received"]) for r in lake.receipts() if r["state"] == "gap"]
+    assert gap == [(10, 14, 0)]
+    assert landing.caught_up()["feeds"] == {}
+
+
+def test_a_topic_that_was_made_again_is_an_error_until_somebody_accepts_it(landing: Landing, lake: Lake, broker: TestBroker, topic: str) -> None:
+    broker.send(topic, [visit(n) for n in range(1, 11)])
+    landing.caught_up()
+    old = broker.admin.describe_topics([topic])[0]["topic_id"]
+    broker.delete(topic)
+    new = broker.topic(topic, partitions=2)
+    broker.send(topic, [visit(n) for n in range(11, 31)])
+    said = landing.caught_up(expected=1)
+    assert said["error"] == "RecordsMissing"
+    assert RUNBOOK in said["message"]
+    assert old in said["message"]
+    assert new in said["message"]
+    assert landing.rows() == ids(*range(1, 11))
+    landing.caught_up("--accept-missing", f"{topic}@{old}")
+    assert landing.rows() == ids(*range(1, 31))
+    assert [r["state"] for r in lake.receipts() if r["_delivery_id"].split("/")[1] == old].count("ended") == 2
+    assert landing.caught_up()["feeds"] == {}
+
+
+def test_two_landers_of_a_group_share_the_partitions_and_one_goes_on_where_the_other_was_killed(
+    landing: Landing, broker: TestBroker, topic: str
+) -> None:
+    landers = [landing.start("--group", "share", "--every", "200ms", "--metrics-port", "0") for _ in range(2)]
+    try:
+        landing.wait_for(lambda: broker.members("share") == 2, "both landers to be in the group")
+        broker.send(topic, [visit(n) for n in range(1, 101)], partition=0)
+        broker.send(topic, [visit(n) for n in range(101, 201)], partition=1)
+        landing.wait_for(lambda: len(landing.rows()) == 200, "the rows of both partitions")
+        landers[0].kill()
+        broker.send(topic, [visit(n) for n in range(201, 211)], partition=0)
+        broker.send(topic, [visit(n) for n in range(211, 221)], partition=1)
+        landing.wait_for(lambda: len(landing.rows()) == 220, "one lander to land both partitions")
+        assert landing.rows() == ids(*range(1, 221))
+    finally:
+        for lander in landers:
+            lander.kill()
+            lander.communicate()
+
+
+def test_a_second_lander_without_a_group_fences_the_first(landing: Landing, broker: TestBroker, topic: str) -> None:
+    first = landing.start("--every", "200ms")
+    broker.send(topic, [visit(1)])
+    landing.wait_for(lambda: landing.rows() == ids(1), "the first lander's row")
+    second = landing.start("--every", "200ms")
+    try:
+        broker.send(topic, [visit(2)])
+        n = 3
+        until = time.monotonic() + WITHIN
+        while first.poll() is None and time.monotonic() < until:
+            broker.send(topic, [visit(n)])
+            n += 1
+            time.sleep(0.2)
+        first.communicate(timeout=WITHIN)
+        assert first.returncode == 1
+        assert "another process lands it now" in landing.said()
+        landing.wait_for(lambda: landing.rows() == ids(*range(1, n)), "the second lander to land every row")
+    finally:
+        second.kill()
+        second.communicate()
+
+
+def test_prometheus_reads_from_a_running_lander_what_it_lands(landing: Landing, broker: TestBroker, topic: str) -> None:
+    broker.send(topic, [visit(1), b"no json"])
+    lander = landing.start("--every", "200ms", "--metrics-port", "0")
+    try:
+        landing.wait_for(lambda: "/metrics\n" in landing.said(), "the address of the metrics")
+        address = landing.said().split()[1]
+
+        def told() -> str:
+            with urllib.request.urlopen(address, timeout=5) as answer:
+                return str(answer.read().decode())
+
+        landing.wait_for(lambda: "gridlake_refused_share{" in told(), "the first batch in the metrics")
+        assert 'gridlake_landed_rows_total{feed="office__visit",sender="north",state="refused"} 1.0' in told()
+        assert 'gridlake_refused_share{feed="office__visit",sender="north"} 0.5' in told()
+        assert "gridlake_freshness_seconds{" in told()
+        assert "gridlake_log_lag_records{" in told()
+    finally:
+        lander.send_signal(signal.SIGINT)
+        assert lander.wait(WITHIN) == 0
+        lander.communicate()
