@@ -1,9 +1,10 @@
-"""Where a lander of logs hands its rows in: a feed's own desk, or that for feeds which no contract knows."""
+"""Where a reader of logs hands rows in: the desk of a feed, or that for feeds which no contract knows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -15,27 +16,38 @@ from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA
 from gridlake.regions import RegionTree
 from gridlake.runs import Run
 from streaming import quarantine, receipts
-from streaming.feed_lander import BEFORE_ANY, END, EPOCH, Batch, FeedLander, Unfinished
+from streaming.feed_lander import BEFORE_ANY, END, EPOCH, Batch, FeedLander
+from streaming.logs import Logs, Offsets
 from streaming.quarantine import UNROUTED
 from streaming.reasons import Reasons, label
 from streaming.receipts import LANDED, Receipt
-from streaming.rows import Chunk, Delivery, Refused, Unreadable
+from streaming.rows import Block, Chunk, Delivery, Refusal
 
 
 class Desk(Protocol):
     """Takes in the rows of one feed's logs."""
 
-    def take_over(self, logs: Sequence[Delivery]) -> Unfinished:
-        """Become the only lander of the logs, and say how far they are."""
+    @property
+    def rows(self) -> int:
+        """Rows that wait to be landed."""
 
-    def unfinished(self, logs: Sequence[Delivery]) -> Unfinished:
-        """How far the logs are, whoever lands them."""
+    def landed(self, logs: Sequence[Delivery]) -> dict[str, int]:
+        """The last row of each log that is landed, whoever landed it; logs of which none is are left out."""
+
+    def take_over(self, logs: Sequence[Delivery]) -> dict[str, int]:
+        """Become the only lander of the logs; gives by id the offset from which each is to be read."""
+
+    def let_go(self, ids: Iterable[str]) -> None:
+        """Leave logs to others; their rows that wait are dropped."""
+
+    def add(self, log_id: str, offsets: Offsets, block: Block) -> None:
+        """Rows of a log as read, ascending."""
+
+    def land(self) -> list[Receipt]:
+        """Land what waits; raises gridlake.tables.Fenced."""
 
     def is_ended(self, log: Delivery) -> bool:
         """Whether nothing more is expected of the log."""
-
-    def land(self, chunks: Sequence[Chunk], unfinished: Unfinished, *, was_finishing: bool) -> list[Receipt]:
-        """Land a batch; `was_finishing`: it is the one that a killed lander began."""
 
     def skip(self, log: Delivery, first_row: int, last_row: int, message: str) -> None:
         """Go on behind rows that nobody can send any more; a receipt says so."""
@@ -50,97 +62,135 @@ class FeedDesk:
     def __init__(self, run: Run, contract: Contract, regions: RegionTree) -> None:
         self._tables, self._bronze = run.tables, f"bronze.{contract.id}"
         self._lander = FeedLander(run, contract, regions)
-        self.take_over, self.unfinished = self._lander.take_over, self._lander.unfinished
+        self._logs = Logs(self._lander)
+        self.let_go, self.add, self.land = self._logs.let_go, self._logs.add, self._logs.land
         self.skip, self.end = self._lander.skip, self._lander.end
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait to be landed."""
+        return self._logs.rows
+
+    def landed(self, logs: Sequence[Delivery]) -> dict[str, int]:
+        """The last row of each log that is landed."""
+        return self._tables.resume_points(self._bronze, [log.id for log in logs])
+
+    def take_over(self, logs: Sequence[Delivery]) -> dict[str, int]:
+        """Become the only lander of the logs; gives by id the offset from which each is to be read."""
+        self._pass_over_unrouted(logs)
+        return self._logs.take_over(logs)
 
     def is_ended(self, log: Delivery) -> bool:
         """Whether nothing more is expected of the log."""
         return self._tables.resume_point(self._bronze, log.id + END) is not None
 
-    def land(self, chunks: Sequence[Chunk], unfinished: Unfinished, *, was_finishing: bool) -> list[Receipt]:
-        """Land a batch."""
-        then = self._lander.received_then(chunks) if was_finishing else None
-        return self._lander.commit(self._lander.judge(Batch(chunks, self._lander.received_now(then))), unfinished)
+    def _pass_over_unrouted(self, logs: Sequence[Delivery]) -> None:
+        """What came before there was a contract was received and kept then; it is not received a second time."""
+        apps = {receipts.app_id(log.feed, log.id): log.id for log in logs}
+        with self._tables.only_writer(self._bronze):
+            landed = self.landed(logs)
+            unrouted = self._tables.resume_points(f"quarantine.{UNROUTED}", apps)
+            told = self._tables.resume_points(receipts.TABLE, unrouted)
+            points = {apps[app]: min(row, told[app]) for app, row in unrouted.items() if app in told and apps[app] not in landed}
+            if points:
+                self._tables.append(self._bronze, self._tables.schema(self._bronze).empty_table(), points)
 
 
 class UnroutedDesk:
     """The desk for a feed without a contract: every row is kept sealed, with a receipt, and receipts say how far it is."""
 
-    def __init__(self, run: Run, feed: str) -> None:
-        self._run, self._tables, self._feed = run, run.tables, feed
+    def __init__(self, run: Run, feed: str, refusal: Refusal) -> None:
+        self._run, self._tables, self._feed, self._refusal = run, run.tables, feed, refusal
         self._table = f"quarantine.{UNROUTED}"
-        self._epochs: dict[str, int] = {}
-        self._tables.ensure(self._table, QUARANTINE_SCHEMA)
-        self._tables.ensure(receipts.TABLE, RECEIPT_SCHEMA)
+        self._epochs: dict[str, dict[str, int]] = {self._table: {}, receipts.TABLE: {}}
+        self._waiting: list[Chunk] = []
+        self._logs: dict[str, Delivery] = {}
+        with self._tables.only_writer(receipts.TABLE):
+            self._tables.ensure(self._table, QUARANTINE_SCHEMA)
+            self._tables.ensure(receipts.TABLE, RECEIPT_SCHEMA)
 
-    def take_over(self, logs: Sequence[Delivery]) -> Unfinished:
-        """Become the only lander of the logs, and say how far they are."""
+    @property
+    def rows(self) -> int:
+        """Rows that wait to be landed."""
+        return sum(chunk.rows for chunk in self._waiting)
+
+    def landed(self, logs: Sequence[Delivery]) -> dict[str, int]:
+        """The last row of each log that is landed."""
+        return self._points(receipts.TABLE, logs)
+
+    def take_over(self, logs: Sequence[Delivery]) -> dict[str, int]:
+        """Become the only lander of the logs; gives by id the offset from which each is to be read."""
         apps = [self._app(log) + EPOCH for log in logs]
         with self._tables.only_writer(self._table):
-            self._epochs |= {self._table + app: epoch for app, epoch in self._tables.claim(self._table, apps).items()}
-            self._epochs |= {receipts.TABLE + app: epoch for app, epoch in self._tables.claim(receipts.TABLE, apps).items()}
-            return self.unfinished(logs)
+            for table, epochs in self._epochs.items():
+                epochs.update(self._tables.claim(table, apps))
+            self._logs |= {log.id: log for log in logs}
+            landed = self.landed(logs)
+        return {log.id: landed.get(log.id, BEFORE_ANY) + 1 for log in logs}
 
-    def unfinished(self, logs: Sequence[Delivery]) -> Unfinished:
-        """How far the logs are."""
-        ids = {self._app(log): log.id for log in logs}
-        told = {ids[app]: row for app, row in self._tables.resume_points(receipts.TABLE, ids).items()}
-        kept = {ids[app]: row for app, row in self._tables.resume_points(self._table, ids).items()}
-        return Unfinished(landed=told, quarantined=kept, receipted=dict(told))
+    def let_go(self, ids: Iterable[str]) -> None:
+        """Leave logs to others."""
+        gone = set(ids)
+        self._waiting = [chunk for chunk in self._waiting if chunk.delivery.id not in gone]
+
+    def add(self, log_id: str, offsets: Offsets, block: Block) -> None:
+        """Rows of a log as read, ascending."""
+        edges = [0, *(np.flatnonzero(np.diff(offsets) != 1) + 1).tolist(), len(offsets)]
+        for start, stop in pairwise(edges):
+            part, first = block.slice(start, stop), int(offsets[start])
+            self._waiting.append(Chunk(self._logs[log_id], first, first, (part,), False, sum(part.sizes())))
+
+    def land(self) -> list[Receipt]:
+        """Refuse what waits."""
+        chunks, self._waiting = self._waiting, []
+        if not chunks:
+            return []
+        batch = Batch(chunks, datetime.now(UTC))
+        last = {self._app(chunk.delivery): chunk.last_row for chunk in chunks}
+        with self._tables.only_writer(self._table):
+            kept = self._points(self._table, [chunk.delivery for chunk in chunks])
+            first_missing = np.array([kept.get(chunk.delivery.id, BEFORE_ANY) + 1 for chunk in chunks])
+            rows = np.flatnonzero(batch.row_numbers >= first_missing[batch.chunk_of_row])
+            if len(rows):
+                self._keep(batch, rows)
+            barrier("landing.after_quarantine", self._feed)
+            why = label(self._refusal.rule, None)
+            made = [Receipt(chunk, 0, chunk.rows, 0, {why: chunk.rows}, "", batch.received_at, LANDED) for chunk in chunks]
+            self._tables.append(receipts.TABLE, receipts.rows(made), last, self._believed(receipts.TABLE, last))
+            barrier("landing.after_receipt", self._feed)
+        return made
 
     def is_ended(self, log: Delivery) -> bool:
         """Whether nothing more is expected of the log."""
         return self._tables.resume_point(receipts.TABLE, self._app(log) + END) is not None
 
-    def land(self, chunks: Sequence[Chunk], unfinished: Unfinished, *, was_finishing: bool) -> list[Receipt]:
-        """Refuse a batch."""
-        batch = Batch(chunks, datetime.now(UTC))
-        last = {self._app(c.delivery): c.last_row for c in chunks}
-        with self._tables.only_writer(self._table):
-            missing = np.array([unfinished.quarantined.get(c.delivery.id, BEFORE_ANY) < c.last_row for c in chunks], np.bool_)
-            rows = np.flatnonzero(missing[batch.chunk_of_row])
-            if len(rows):
-                payloads, references = batch.payloads(rows)
-                table = quarantine.rows(
-                    batch.audit(rows, ""), pa.nulls(len(rows), pa.string()), self._reasons(batch).lists(rows), payloads, references, self._run.keys
-                )
-                owners = {self._app(c.delivery): c.last_row for c, is_missing in zip(chunks, missing, strict=True) if is_missing}
-                self._tables.append(self._table, table, owners, self._believed(self._table, owners))
-            barrier("landing.after_quarantine", self._feed)
-            made = [Receipt(c, 0, c.rows, 0, {label(_refusal(c).rule, None): c.rows}, "", batch.received_at, LANDED) for c in chunks]
-            self._tables.append(receipts.TABLE, receipts.rows(made), last, self._believed(receipts.TABLE, last))
-            barrier("landing.after_receipt", self._feed)
-        return made
-
     def skip(self, log: Delivery, first_row: int, last_row: int, message: str) -> None:
         """Go on behind rows that nobody can send any more."""
         notice = receipts.notice(log, receipts.GAP, first_row, last_row, "", datetime.now(UTC), message)
-        app = {self._app(log): last_row}
-        self._tables.append(receipts.TABLE, notice, app, self._believed(receipts.TABLE, app))
+        point = {self._app(log): last_row}
+        self._tables.append(receipts.TABLE, notice, point, self._believed(receipts.TABLE, point))
 
     def end(self, log: Delivery, message: str) -> None:
         """Expect nothing more of a log."""
-        landed = self.unfinished([log]).landed.get(log.id, BEFORE_ANY)
+        landed = self.landed([log]).get(log.id, BEFORE_ANY)
         notice = receipts.notice(log, receipts.ENDED, landed + 1, landed, "", datetime.now(UTC), message)
         self._tables.append(receipts.TABLE, notice, {self._app(log) + END: landed + 1})
+
+    def _keep(self, batch: Batch, rows: Offsets) -> None:
+        reasons = Reasons()
+        reasons.add(self._refusal.rule, None, self._refusal.detail, rows)
+        payloads, references = batch.payloads(rows)
+        table = quarantine.rows(batch.audit(rows, ""), pa.nulls(len(rows), pa.string()), reasons.lists(rows), payloads, references, self._run.keys)
+        points = {self._app(batch.chunks[n].delivery): batch.chunks[n].last_row for n in np.unique(batch.chunk_of_row[rows])}
+        self._tables.append(self._table, table, points, self._believed(self._table, points))
+
+    def _points(self, table: str, logs: Sequence[Delivery]) -> dict[str, int]:
+        ids = {self._app(log): log.id for log in logs}
+        return {ids[app]: row for app, row in self._tables.resume_points(table, ids).items()}
 
     def _app(self, log: Delivery) -> str:
         return receipts.app_id(self._feed, log.id)
 
-    def _believed(self, table: str, apps: dict[str, int]) -> dict[str, int]:
-        return {app + EPOCH: self._epochs[table + app + EPOCH] for app in apps if table + app + EPOCH in self._epochs}
-
-    @staticmethod
-    def _reasons(batch: Batch) -> Reasons:
-        reasons = Reasons()
-        for number, chunk in enumerate(batch.chunks):
-            refusal = _refusal(chunk)
-            reasons.add(refusal.rule, None, refusal.detail, batch.chunk_of_row == number)
-        return reasons
-
-
-def _refusal(chunk: Chunk) -> Refused | Unreadable:
-    first = chunk.blocks[0]
-    if not isinstance(first, Refused | Unreadable):
-        raise ValueError(f"{chunk.delivery.feed}: {chunk.delivery.id} has no contract and was not refused by its connector")
-    return first
+    def _believed(self, table: str, apps: Iterable[str]) -> dict[str, int]:
+        known = self._epochs[table]
+        return {app + EPOCH: known[app + EPOCH] for app in apps if app + EPOCH in known}

@@ -32,13 +32,13 @@ class OpenedLogs:
         self._tables = tables
         tables.ensure(TABLE, SCHEMA)
 
-    def opened(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
+    def names(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
         """{log id: (name, first offset)} of every log that was opened under one of the names, topics for example."""
         rows = self._tables.read(TABLE, where=ds.field("name").isin(list(names)))
         columns = (rows.column(c).to_pylist() for c in ("_delivery_id", "name", "first_offset"))
         return {i: (name, first) for i, name, first in zip(*columns, strict=True)}
 
-    def open(self, logs: Sequence[Delivery], first_offsets: Sequence[int], at: datetime) -> None:
+    def enter(self, logs: Sequence[Delivery], first_offsets: Sequence[int], at: datetime) -> None:
         """Enter logs that are landed from now on; one that another process has entered already stays as entered."""
         with self._tables.only_writer(TABLE):
             known = self._tables.resume_points(TABLE, [log.id for log in logs])

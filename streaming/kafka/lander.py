@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import time
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,18 +15,20 @@ from itertools import groupby
 from operator import itemgetter
 from threading import Event
 
+import numpy as np
+
 from gridlake.regions import RegionTree
 from gridlake.runs import Run, RunError
 from gridlake.tables import Fenced
 from streaming.desks import Desk, FeedDesk, UnroutedDesk
-from streaming.feed_lander import BEFORE_ANY, Unfinished, prepare
+from streaming.feed_lander import BEFORE_ANY, prepare
 from streaming.kafka.broker import Broker, BrokerAway, Connection, Partition, Reach, Topic
 from streaming.kafka.reader import Fetched, OffsetGone, Opener, Reader
 from streaming.kafka.topics import SHAPE, Route, delivery
 from streaming.landing import Counts
-from streaming.logs import Logs
+from streaming.opened_logs import OpenedLogs
 from streaming.quarantine import UNROUTED, Vault
-from streaming.rows import LARGEST_ROW_BYTES, Block, Chunk, Delivery, Lines, Refused, Unreadable
+from streaming.rows import LARGEST_ROW_BYTES, Block, Delivery, Lines, Refused, Unreadable
 from streaming.watch import Watch
 
 RUNBOOK = "infra/runbooks/kafka-records-missing.md"
@@ -68,66 +69,21 @@ class Options:
 
 @dataclass
 class _Log:
-    """One partition on its way into bronze."""
+    """One partition on its way into bronze; `next` is the first record that is not read yet."""
 
     delivery: Delivery
     partition: Partition
-    next_offset: int = 0
-    held: list[Fetched] = field(default_factory=list)
-    rows: int = 0
-    size: int = 0
-    finish: int | None = None
-
-    def add(self, fetched: Fetched) -> None:
-        self.held.append(fetched)
-        self.rows += len(fetched.offsets)
-        self.size += _bytes(fetched.values)
-        self.next_offset = fetched.offsets[-1] + 1
-
-    def cut(self, rows: int) -> Fetched:
-        """Take at most so many rows, and none behind the last one to finish, out of what is held."""
-        taken = Fetched(self.partition)
-        rest: list[Fetched] = []
-        for fetched in self.held:
-            wanted = len(fetched.offsets) if self.finish is None else bisect_right(fetched.offsets, self.finish)
-            stop = min(wanted, rows - len(taken.offsets))
-            _extend(taken, fetched, 0, stop)
-            if stop < len(fetched.offsets):
-                left = Fetched(self.partition)
-                _extend(left, fetched, stop, len(fetched.offsets))
-                rest.append(left)
-        self.held = rest
-        self.rows -= len(taken.offsets)
-        self.size = sum(_bytes(f.values) for f in rest)
-        return taken
-
-    @property
-    def has_what_was_begun(self) -> bool:
-        return self.finish is None or self.next_offset > self.finish
+    next: int
 
 
 @dataclass
 class _Feed:
-    """The logs of one feed that this lander lands."""
+    """The logs of one feed that this lander lands, what waits of them, and since when."""
 
-    id: str
     desk: Desk
     logs: dict[Partition, _Log] = field(default_factory=dict)
-    unfinished: Unfinished = field(default_factory=Unfinished)
+    size: int = 0
     since: float | None = None
-
-    @property
-    def rows(self) -> int:
-        return sum(log.rows for log in self.logs.values())
-
-    @property
-    def size(self) -> int:
-        return sum(log.size for log in self.logs.values())
-
-    @property
-    def is_finishing(self) -> bool:
-        """Whether a killed lander's batch has to be landed first."""
-        return any(log.finish is not None for log in self.logs.values())
 
 
 class KafkaLander:
@@ -141,7 +97,7 @@ class KafkaLander:
         self._reader: Reader | None = None
         self._regions = RegionTree(run.vocabularies.regions)
         self._vault = Vault(run.settings.home, run.keys)
-        self._logs = Logs(run.tables)
+        self._opened = OpenedLogs(run.tables)
         self._topics: dict[str, Topic] = {}
         self._deliveries: dict[Partition, Delivery] = {}
         self._feeds: dict[str, _Feed] = {}
@@ -194,12 +150,12 @@ class KafkaLander:
         self._settle(self._reader, *self._reader.lost_and_gained())
         try:
             for fetched in self._reader.poll(0 if self._is_full() else _POLL_SECONDS, self._room()):
-                self._keep(self._reader, fetched)
+                self._keep(fetched)
         except OffsetGone as gone:
             self._see_gone(self._reader, gone.partition)
         for feed in sorted(self._feeds.values(), key=lambda f: f.since or 0):
             if self._is_due(feed) and not self._stop.is_set():
-                self._land(self._reader, feed)
+                self._land(feed)
         return self._options.until_caught_up and self._is_caught_up()
 
     # What there is to land
@@ -228,10 +184,11 @@ class KafkaLander:
     def _leave_gone(self, names: Set[str]) -> None:
         """Land what was read in time of topics that are no longer there."""
         for feed in self._feeds.values():
-            for log in [log for p, log in feed.logs.items() if p.topic in names]:
-                while log.rows and self._reader is not None and not feed.is_finishing:
-                    self._land(self._reader, feed)
-                self._say(f"{log.partition.topic}/{log.partition.number}: the topic is gone; it is landed up to record {log.next_offset - 1}")
+            gone = [log for p, log in feed.logs.items() if p.topic in names]
+            if gone:
+                self._land(feed)
+            for log in gone:
+                self._say(f"{log.partition.topic}/{log.partition.number}: the topic is gone; it was read up to record {log.next - 1}")
 
     def _ours(self, topics: Mapping[str, Topic]) -> dict[str, Topic]:
         ours = {}
@@ -252,16 +209,16 @@ class KafkaLander:
 
     def _see_not_made_again(self, new: Mapping[str, Topic]) -> None:
         """Stop topics of which another of the same name was landed, or was to be, unless that one is ended."""
-        for log_id, (name, _) in sorted(self._logs.opened(list(new)).items()):
+        for log_id, (name, _) in sorted(self._opened.names(list(new)).items()):
             _, old_id, number = log_id.rsplit("/", 2)
             if old_id == new[name].id:
                 continue
             partition = Partition(name, int(number))
             old = self._delivery(Topic(name, old_id, ()), partition)
-            desk = self._feed(old.feed).desk
+            desk = self._feed(old).desk
             if desk.is_ended(old):
                 continue
-            landed = desk.unfinished([old]).landed.get(old.id, BEFORE_ANY)
+            landed = desk.landed([old]).get(old.id, BEFORE_ANY)
             accepting = f"{name}@{old_id}"
             if accepting in self._options.accepted:
                 desk.end(old, f"主题 {name} 已删除重建，旧主题第 {partition.number} 分区{_up_to_zh(landed)}，其后如有未接收的数据已无法找回")
@@ -294,87 +251,72 @@ class KafkaLander:
     def _settle(self, reader: Reader, lost: set[Partition], gained: set[Partition]) -> None:
         """Let go of the partitions that are lost, and take over those that are new; what was lost and given back at once goes on."""
         for feed in self._feeds.values():
-            for partition in [p for p, log in feed.logs.items() if p in lost - gained or log.delivery != self._deliveries.get(p)]:
-                del feed.logs[partition]
-            if gained & feed.logs.keys():
-                self._read_on(reader, feed)
+            gone = [p for p, log in feed.logs.items() if p in lost - gained or log.delivery != self._deliveries.get(p)]
+            feed.desk.let_go([feed.logs.pop(p).delivery.id for p in gone])
+            for partition in gained & feed.logs.keys():
+                reader.begin(partition, feed.logs[partition].next)
         new = sorted(p for p in reader.assigned() & self._deliveries.keys() if self._log(p) is None and p not in self._stopped)
-        for feed_id, partitions in groupby(sorted(new, key=lambda p: self._deliveries[p].feed), key=lambda p: self._deliveries[p].feed):
-            self._take_over(reader, self._feed(feed_id), list(partitions))
+        for _, partitions in groupby(sorted(new, key=lambda p: self._deliveries[p].feed), key=lambda p: self._deliveries[p].feed):
+            self._take_over(reader, list(partitions))
 
-    def _take_over(self, reader: Reader, feed: _Feed, partitions: Sequence[Partition]) -> None:
-        """Become the lander of partitions, and find out from the tables where to go on."""
+    def _take_over(self, reader: Reader, partitions: Sequence[Partition]) -> None:
+        """Become the lander of partitions of one feed, and go on where the tables say."""
         reach = self._broker.reach(partitions)
-        logs = [_Log(self._deliveries[p], p) for p in partitions]
-        taken = feed.desk.take_over([log.delivery for log in logs])
-        feed.unfinished.landed |= taken.landed
-        feed.unfinished.quarantined |= taken.quarantined
-        feed.unfinished.receipted |= taken.receipted
-        opened = self._logs.opened(sorted({p.topic for p in partitions}))
-        for log in logs:
-            landed = taken.landed.get(log.delivery.id)
-            first = opened.get(log.delivery.id, ("", reach[log.partition].earliest))[1]
-            log.next_offset = first if landed is None else landed + 1
-            log.finish = taken.begun(log.delivery) if taken.is_pending(log.delivery) else None
+        deliveries = [self._deliveries[p] for p in partitions]
+        feed = self._feed(deliveries[0])
+        opened = self._opened.names(sorted({p.topic for p in partitions}))
+        begins = feed.desk.take_over(deliveries)
+        logs = []
+        for partition, sent in zip(partitions, deliveries, strict=True):
+            first = opened[sent.id][1] if sent.id in opened else reach[partition].earliest
+            logs.append(_Log(sent, partition, max(begins[sent.id], first)))
         new = [log for log in logs if log.delivery.id not in opened]
-        self._logs.open([log.delivery for log in new], [log.next_offset for log in new], datetime.now(UTC))
+        self._opened.enter([log.delivery for log in new], [log.next for log in new], datetime.now(UTC))
         for log in logs:
             if self._is_whole(log, reach[log.partition]):
-                self._watch.landed_to(log.delivery, log.next_offset - 1)
+                self._watch.landed_to(log.delivery, log.next - 1)
                 feed.logs[log.partition] = log
-        self._read_on(reader, feed)
-
-    def _read_on(self, reader: Reader, feed: _Feed) -> None:
-        """Read the feed's partitions; where a killed lander's batch has to be finished, none but those that it was made of."""
-        for log in feed.logs.values():
-            if feed.is_finishing and (log.finish is None or log.has_what_was_begun):
-                reader.hold([log.partition])
-            else:
-                reader.begin(log.partition, log.next_offset)
+                reader.begin(log.partition, log.next)
 
     def _see_gone(self, reader: Reader, partition: Partition) -> None:
         """The cluster no longer has what was to be read next."""
-        log = self._log(partition)
-        if log is None:
+        log, sent = self._log(partition), self._deliveries.get(partition)
+        if log is None or sent is None:
             return
-        feed = self._feeds[log.delivery.feed]
-        while log.rows and not feed.is_finishing:
-            self._land(reader, feed)  # what was read in time
+        feed = self._feed(sent)
+        self._land(feed)  # what was read in time
         if self._is_whole(log, self._broker.reach([partition])[partition]):
-            self._read_on(reader, feed)
+            reader.begin(partition, log.next)
         else:
             reader.hold([partition])
-            del feed.logs[partition]
+            feed.logs.pop(partition)
 
     def _is_whole(self, log: _Log, reach: Reach) -> bool:
-        """Whether the partition holds what is to be landed next, and all that was landed; where not, and nobody has accepted it, it is stopped."""
+        """Whether the partition holds what is to be read next, and all that was landed; where not, and nobody has accepted it, it is stopped."""
         place = f"{log.partition.topic}/{log.partition.number}"
-        needed = max(log.next_offset, log.finish + 1 if log.finish is not None else 0)
-        if needed > reach.end:
+        if log.next > reach.end:
             lost = RecordsMissing(
-                f"{place}: landed up to record {needed - 1}, and the partition ends before {reach.end}: the cluster has lost records and gives their "
-                f"numbers to others. Nothing of it is landed until somebody has looked; see {RUNBOOK}"
+                f"{place}: landed up to record {log.next - 1}, and the partition ends before {reach.end}: the cluster has lost records and gives "
+                f"their numbers to others. Nothing of it is landed until somebody has looked; see {RUNBOOK}"
             )
             self._stop_at(log.partition, lost)
             return False
-        if log.next_offset >= reach.earliest:
+        if log.next >= reach.earliest:
             return True
-        gap = f"{place}:{log.next_offset}-{reach.earliest - 1}"
+        first, last = log.next, reach.earliest - 1
+        gap = f"{place}:{first}-{last}"
         if gap not in self._options.accepted:
             missing = RecordsMissing(
-                f"{place}: expected to go on at record {log.next_offset}, the partition begins at {reach.earliest}: records {log.next_offset} to "
-                f"{reach.earliest - 1} were not landed and are no longer in Kafka (retention). Nothing of it is landed until somebody has looked; "
-                f"see {RUNBOOK}. To go on: --accept-missing {gap}"
+                f"{place}: expected to go on at record {first}, the partition begins at {reach.earliest}: records {first} to {last} were not landed "
+                f"and are no longer in Kafka (retention). Nothing of it is landed until somebody has looked; see {RUNBOOK}. "
+                f"To go on: --accept-missing {gap}"
             )
             self._stop_at(log.partition, missing)
             return False
-        first, last = log.next_offset, reach.earliest - 1
         lost_zh = f"第 {first}–{last} 条（共 {last - first + 1} 条）过期前未接收，已无法找回"
-        self._feed(log.delivery.feed).desk.skip(log.delivery, first, last, lost_zh)
+        self._feed(log.delivery).desk.skip(log.delivery, first, last, lost_zh)
         self._say(f"{place}: went on behind {last - first + 1:,} missing records, as accepted; the receipt says so")
-        self._feed(log.delivery.feed).unfinished.landed[log.delivery.id] = last
-        log.next_offset = reach.earliest
-        log.finish = log.finish if log.finish is not None and log.finish > last else None
+        log.next = reach.earliest
         return True
 
     def _begin_again(self, fenced: Fenced) -> None:
@@ -394,67 +336,58 @@ class KafkaLander:
 
     # Rows on their way
 
-    def _feed(self, feed_id: str) -> _Feed:
-        if feed_id not in self._feeds:
-            contract = self._run.contracts.get(feed_id)
-            desk = FeedDesk(self._run, contract, self._regions) if contract else UnroutedDesk(self._run, feed_id)
-            self._feeds[feed_id] = _Feed(feed_id, desk)
-        return self._feeds[feed_id]
+    def _feed(self, sent: Delivery) -> _Feed:
+        # A feed that has got a contract while the lander runs goes to a desk of its own.
+        contract = self._run.contracts.get(sent.feed)
+        key = f"{sent.feed}{'' if contract else '?'}"
+        if key not in self._feeds:
+            if contract:
+                self._feeds[key] = _Feed(FeedDesk(self._run, contract, self._regions))
+            else:
+                assert sent.refusal is not None
+                self._feeds[key] = _Feed(UnroutedDesk(self._run, sent.feed, sent.refusal))
+        return self._feeds[key]
 
     def _log(self, partition: Partition) -> _Log | None:
-        known = self._deliveries.get(partition)
-        feed = self._feeds.get(known.feed) if known else None
-        return feed.logs.get(partition) if feed else None
+        return next((feed.logs[partition] for feed in self._feeds.values() if partition in feed.logs), None)
 
-    def _keep(self, reader: Reader, fetched: Fetched) -> None:
+    def _keep(self, fetched: Fetched) -> None:
         log = self._log(fetched.partition)
-        if log is None or not fetched.offsets or fetched.offsets[0] < log.next_offset:
+        if log is None or not fetched.offsets or fetched.offsets[0] < log.next:
             return  # read before the partition was lost or begun anew
-        feed = self._feeds[log.delivery.feed]
-        log.add(fetched)
+        feed = self._feed(log.delivery)
+        offsets = np.array(fetched.offsets)
+        for start, block in self._blocks(log.delivery, fetched):
+            feed.desk.add(log.delivery.id, offsets[start : start + len(block)], block)
+            feed.size += sum(block.sizes())
+        log.next = fetched.offsets[-1] + 1
         feed.since = feed.since or time.monotonic()
-        if log.finish is not None and log.has_what_was_begun:
-            reader.hold([log.partition])
 
     def _is_full(self) -> bool:
         return sum(feed.size for feed in self._feeds.values()) >= HELD_BYTES
 
     def _room(self) -> int:
-        fullest = max((feed.rows for feed in self._feeds.values()), default=0)
+        fullest = max((feed.desk.rows for feed in self._feeds.values()), default=0)
         return max(min(self._options.batch_rows - fullest, _POLL_ROWS), 1)
 
     def _is_due(self, feed: _Feed) -> bool:
-        if feed.is_finishing:
-            return all(log.has_what_was_begun for log in feed.logs.values())
-        if not feed.rows:
+        if feed.since is None:
             return False
-        if feed.rows >= self._options.batch_rows or feed.since is None or time.monotonic() - feed.since >= self._options.every:
+        if feed.desk.rows >= self._options.batch_rows or time.monotonic() - feed.since >= self._options.every:
             return True
         if self._is_full():
             return feed.size == max(f.size for f in self._feeds.values())
-        return self._options.until_caught_up and all(self._has_read_to_its_end(log) for log in feed.logs.values())
+        return self._options.until_caught_up and all(self._is_read(log) for log in feed.logs.values())
 
-    def _land(self, reader: Reader, feed: _Feed) -> None:
-        """Land one batch of a feed: what a killed lander began as it began it, else as many rows as one commit takes."""
-        was_finishing = feed.is_finishing
-        logs = [log for _, log in sorted(feed.logs.items()) if log.rows and (log.finish is not None or not was_finishing)]
-        self._see_ids({log.partition.topic for log in logs})
-        chunks: list[Chunk] = []
-        room = self._options.batch_rows
-        for log in logs:
-            cut = log.cut(log.rows if was_finishing else room)
-            room -= len(cut.offsets)
-            chunks += self._chunks(log, cut)
-        feed.since = time.monotonic() if feed.rows else None
-        for receipt in feed.desk.land(chunks, feed.unfinished, was_finishing=was_finishing):
-            feed.unfinished.landed[receipt.chunk.delivery.id] = receipt.chunk.last_row
-            self.counts.setdefault(feed.id, Counts()).add(receipt)
+    def _land(self, feed: _Feed) -> None:
+        """Land what waits of a feed."""
+        self._see_ids({p.topic for p in feed.logs})
+        for receipt in feed.desk.land():
+            self.counts.setdefault(receipt.chunk.delivery.feed, Counts()).add(receipt)
             self._watch.landed(receipt)
+        # Rows that still wait are of a log whose begun batch is not read to its end yet.
+        feed.size, feed.since = (0, None) if not feed.desk.rows else (feed.size, time.monotonic())
         self._fenced = 0
-        if was_finishing:
-            for log in logs:
-                log.finish = None
-            self._read_on(reader, feed)
 
     def _see_ids(self, topics: Iterable[str]) -> None:
         """See that what was read is of the topics that it was taken for: an id that is there now was there all the time.
@@ -465,37 +398,28 @@ class KafkaLander:
         if any(topic_id != self._topics[name].id for name, topic_id in now.items()):
             raise _TopicsChanged
 
-    def _chunks(self, log: _Log, cut: Fetched) -> Iterator[Chunk]:
-        """Runs of consecutive offsets; where transactions or compaction have left holes, another chunk begins."""
-        ends = [n for n in range(1, len(cut.offsets)) if cut.offsets[n] != cut.offsets[n - 1] + 1] if _has_holes(cut.offsets) else []
-        for start, stop in zip([0, *ends], [*ends, len(cut.offsets)], strict=True):
-            if start == stop:
-                continue
-            first = cut.offsets[start]
-            yield Chunk(log.delivery, first, first, tuple(self._blocks(log.delivery, cut, start, stop)), False, _bytes(cut.values[start:stop]))
-
-    def _blocks(self, sent: Delivery, cut: Fetched, start: int, stop: int) -> Iterator[Block]:
-        values = cut.values[start:stop]
+    def _blocks(self, sent: Delivery, fetched: Fetched) -> Iterator[tuple[int, Block]]:
+        """(place of the first row, rows) of what one look at a partition has brought."""
+        values = fetched.values
         if sent.refusal is not None:
-            yield Refused(sent.refusal.rule, sent.refusal.detail, [v or b"" for v in values])
+            yield 0, Refused(sent.refusal.rule, sent.refusal.detail, [v or b"" for v in values])
             return
         whole = [v for v in values if v is not None]
         if len(whole) == len(values) and max(map(len, whole)) <= LARGEST_ROW_BYTES:
-            yield Lines(whole)
+            yield 0, Lines(whole)
             return
-        kinds = (("none" if v is None else "large" if len(v) > LARGEST_ROW_BYTES else "line", n) for n, v in enumerate(values, start))
+        kinds = (("none" if v is None else "large" if len(v) > LARGEST_ROW_BYTES else "line", n) for n, v in enumerate(values))
         for kind, found in groupby(kinds, key=itemgetter(0)):
             places = [n for _, n in found]
             if kind == "line":
-                yield Lines([cut.values[n] or b"" for n in places])
+                yield places[0], Lines([values[n] or b"" for n in places])
             elif kind == "none":
                 # A record with a key alone is how Kafka deletes; here a row says so itself, and which version it is of.
-                yield Refused(
-                    "no_value", "expected a JSON object, got a record without a value; a delete is a row with _op", [cut.keys[n] for n in places]
-                )
+                detail = "expected a JSON object, got a record without a value; a delete is a row with _op"
+                yield places[0], Refused("no_value", detail, [fetched.keys[n] for n in places])
             else:
                 for n in places:
-                    yield self._too_large(sent, cut.offsets[n], cut.values[n] or b"")
+                    yield n, self._too_large(sent, fetched.offsets[n], values[n] or b"")
 
     def _too_large(self, sent: Delivery, offset: int, value: bytes) -> Unreadable:
         folder = sent.feed if sent.feed in self._run.contracts else UNROUTED
@@ -504,51 +428,35 @@ class KafkaLander:
 
     # Caught up
 
-    def _has_read_to_its_end(self, log: _Log) -> bool:
+    def _is_read(self, log: _Log) -> bool:
+        """Whether all that was in the partition at the start is read."""
         end = (self._ends or {}).get(log.partition, 0)
-        if log.next_offset >= end:
+        if log.next >= end:
             return True
         # Behind the last record there may be marks of transactions, which a client passes over in silence.
         return self._reader is not None and self._reader.position(log.partition) >= end
 
     def _is_caught_up(self) -> bool:
-        elsewhere: dict[str, list[tuple[Delivery, int]]] = {}
+        if any(feed.desk.rows for feed in self._feeds.values()):
+            return False
+        elsewhere = []
         for partition, end in (self._ends or {}).items():
-            log, known = self._log(partition), self._deliveries.get(partition)
+            log, sent = self._log(partition), self._deliveries.get(partition)
             if log is not None:
-                if log.rows or log.finish is not None or not self._has_read_to_its_end(log):
+                if not self._is_read(log):
                     return False
-            elif known is not None and end and partition not in self._stopped:
-                elsewhere.setdefault(known.feed, []).append((known, end))
+            elif sent is not None and end and partition not in self._stopped:
+                elsewhere.append((sent, end))
         return self._are_landed_elsewhere(elsewhere)
 
-    def _are_landed_elsewhere(self, ends: Mapping[str, Sequence[tuple[Delivery, int]]]) -> bool:
+    def _are_landed_elsewhere(self, ends: Sequence[tuple[Delivery, int]]) -> bool:
         """Whether other landers of the group have landed what is theirs; asked at most once a second."""
-        if ends and time.monotonic() - self._looked_elsewhere < 1:
+        if not ends:
+            return True
+        if time.monotonic() - self._looked_elsewhere < 1:
             return False
         self._looked_elsewhere = time.monotonic()
-        for feed, logs in ends.items():
-            landed = self._feed(feed).desk.unfinished([log for log, _ in logs]).landed
-            if any(landed.get(log.id, BEFORE_ANY) + 1 < end for log, end in logs):
-                return False
-        return True
-
-
-def _extend(into: Fetched, part: Fetched, start: int, stop: int) -> None:
-    into.keys |= {n - start + len(into.values): key for n, key in part.keys.items() if start <= n < stop}
-    into.offsets += part.offsets[start:stop]
-    into.values += part.values[start:stop]
-
-
-def _bytes(values: Sequence[bytes | None]) -> int:
-    try:
-        return sum(map(len, values))  # type: ignore[arg-type]
-    except TypeError:
-        return sum(len(v) for v in values if v is not None)
-
-
-def _has_holes(offsets: Sequence[int]) -> bool:
-    return bool(offsets) and offsets[-1] - offsets[0] + 1 != len(offsets)
+        return all(self._feed(sent).desk.landed([sent]).get(sent.id, BEFORE_ANY) + 1 >= end for sent, end in ends)
 
 
 def _up_to(landed: int) -> str:
