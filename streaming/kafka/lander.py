@@ -261,11 +261,11 @@ class KafkaLander:
 
     def _take_over(self, reader: Reader, partitions: Sequence[Partition]) -> None:
         """Become the lander of partitions of one feed, and go on where the tables say."""
-        reach = self._broker.reach(partitions)
         deliveries = [self._deliveries[p] for p in partitions]
         feed = self._feed(deliveries[0])
         opened = self._opened.names(sorted({p.topic for p in partitions}))
         begins = feed.desk.take_over(deliveries)
+        reach = self._broker.reach(partitions)  # not before: whoever lands them now may land more until he is fenced
         logs = []
         for partition, sent in zip(partitions, deliveries, strict=True):
             first = opened[sent.id][1] if sent.id in opened else reach[partition].earliest
