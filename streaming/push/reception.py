@@ -172,12 +172,16 @@ class Reception:
         return contract
 
     async def _taken(self, message: Message, said: Claim, sender: Sender, contract: Contract, body: AsyncIterator[bytes]) -> Told:
-        headers = message.headers
+        """Counted as waiting from before its body is read, so that what is in memory is bounded."""
+        headers, size = message.headers, 0
+        if self._waiting >= MOST_WAITING or self._waiting_bytes >= MOST_WAITING_BYTES:
+            raise _busy()
+        self._waiting += 1
         try:
             kind = kind_of(headers.get("content-type", ""))
-            if self._waiting >= MOST_WAITING or self._waiting_bytes >= MOST_WAITING_BYTES:
-                raise _busy()
             packed = await self._whole(body, headers.get("content-length"))
+            size = len(packed)
+            self._waiting_bytes += size
             self._see_new(sender, said, packed, message)
             encoding = headers.get("content-encoding", "")
             key = _key(headers.get("idempotency-key", ""), said.nonce)
@@ -187,9 +191,13 @@ class Reception:
                 entry = await asyncio.to_thread(self._read, contract, sender, kind, packed, encoding, key)
             else:
                 entry = self._read(contract, sender, kind, packed, encoding, key)
+            self._waiting_bytes += entry.size - size
+            size = entry.size
+            return await self._answered(self._desks[contract.id], contract, sender, entry)
         except BodyRefused as refused:
             raise Refused(refused.status, refused.code, refused.expected, _came(headers), "correct it and send it again") from None
-        return await self._answered(self._desks[contract.id], contract, sender, entry)
+        finally:
+            self._waiting, self._waiting_bytes = self._waiting - 1, self._waiting_bytes - size
 
     async def _answered(self, desk: Desk, contract: Contract, sender: Sender, entry: Entry) -> Told:
         """From here to the offer nothing is awaited: a key that comes twice at once is seen."""
@@ -209,15 +217,11 @@ class Reception:
             loop.call_soon_threadsafe(_set, answer, result)
 
         entry.answered = answered
-        self._waiting, self._waiting_bytes = self._waiting + 1, self._waiting_bytes + entry.size
-        try:
-            desk.offer(entry)
-            done, _ = await asyncio.wait([answer], timeout=RECEIPT_WITHIN_S)
-            if not done and desk.withdraw(entry):
-                raise _busy()
-            result = answer.result() if done else AnswerLater("")
-        finally:
-            self._waiting, self._waiting_bytes = self._waiting - 1, self._waiting_bytes - entry.size
+        desk.offer(entry)
+        done, _ = await asyncio.wait([answer], timeout=RECEIPT_WITHIN_S)
+        if not done and desk.withdraw(entry):
+            raise _busy()
+        result = answer.result() if done else AnswerLater("")
         if isinstance(result, NotTaken):
             raise Refused(503, "not_kept", "a disk that takes the push", str(result), "send it again later under the same key", 5)
         if isinstance(result, Exception):
