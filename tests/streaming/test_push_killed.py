@@ -24,9 +24,6 @@ POINTS = [
     "answers.before_commit",
     "answers.after_commit",
     "table.between_files_and_commit quarantine.office__visit:2",
-    "landing.after_quarantine",
-    "landing.after_receipt",
-    "table.after_commit bronze.office__visit:2",
     "landing.after_bronze",
     "journal.before_unlink",
 ]
