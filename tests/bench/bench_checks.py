@@ -1,7 +1,7 @@
 """Decoding and checking rows, each broken rule with its row; the peer is pandas and Great Expectations on the same rows and rules.
 
-Both begin with JSON lines in memory, on one core. Great Expectations is asked for the places of the rows that break an expectation, since that is what
-refusing a row takes; its pandas engine is its fastest for rows in memory.
+Both begin with JSON lines in memory, on one core. Great Expectations is asked for the places of the rows that break an expectation, since that is
+what refusing a row takes; its pandas engine is its fastest for rows in memory.
 """
 
 from __future__ import annotations
