@@ -6,7 +6,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -20,9 +20,19 @@ sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
 _LOCK = threading.Lock()
 
 
-def run(arguments: Sequence[str | Path], log: Path, env: Mapping[str, str], *, killed_after: float | None = None) -> int:
-    """The exit code of the command, or -9 where it was killed, here after so many seconds; what it prints is added to `log`."""
-    process = _CONTEXT.Process(target=_become, args=([*map(str, arguments)], log, dict(env)), daemon=True)
+def run(
+    arguments: Sequence[str | Path],
+    log: Path,
+    env: Mapping[str, str],
+    *,
+    killed_after: float | None = None,
+    before: Callable[[], None] | None = None,
+) -> int:
+    """The exit code of the command, or -9 where it was killed, here after so many seconds; what it prints is added to `log`.
+
+    `before` is called in the new process: what is to be otherwise there than it is here.
+    """
+    process = _CONTEXT.Process(target=_become, args=([*map(str, arguments)], log, dict(env), before), daemon=True)
     with _LOCK:
         process.start()
     if not wait([process.sentinel], killed_after):
@@ -34,7 +44,7 @@ def run(arguments: Sequence[str | Path], log: Path, env: Mapping[str, str], *, k
     return process.exitcode
 
 
-def _become(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
+def _become(arguments: list[str], log: Path, env: Mapping[str, str], before: Callable[[], None] | None) -> None:
     for name in [n for n in os.environ if n.startswith("GRIDLAKE_")]:
         del os.environ[name]
     os.environ.update(env)
@@ -42,6 +52,8 @@ def _become(arguments: list[str], log: Path, env: Mapping[str, str]) -> None:
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
         os.dup2(printed, stream.fileno())
+    if before is not None:
+        before()
     from gridlake.cli import main
 
     main(arguments)

@@ -15,6 +15,9 @@ for _name in (
     "serving.reports",
     "spark_jobs.detect",
     "spark_jobs.resolve",
+    "streaming.kafka.command",
+    "streaming.kafka.lander",
+    "streaming.kafka.python_reader",
     "streaming.landing",
 ):
     import_module(_name)
