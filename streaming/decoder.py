@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import repeat
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfoNotFoundError
 
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec import UNSET, UnsetType
 
 from gridlake.contracts import Column, Contract, ContractError
 from gridlake.contracts.compile import payload_type
@@ -95,6 +97,11 @@ class Decoder:
         self._allowed = self._known | frozenset(contract.ignored_columns)
         self._instants = [c for c in contract.columns if c.logical_type == "timestamp"]
         self._dates = [c for c in contract.columns if c.logical_type == "date"]
+        named = dict.fromkeys([*(c.name for c in self._columns), *contract.ignored_columns])
+        fields = {f"c{number}": name for number, name in enumerate(named)}
+        record = msgspec.defstruct("Record", [(f, Any, UNSET) for f in fields], rename=fields, forbid_unknown_fields=True, gc=False)
+        self._record = msgspec.json.Decoder(record)
+        self._places = [attrgetter(f) for f in fields]
         try:
             self._layouts = {c.name: clocks.layouts(_patterns(c)) for c in self._instants + self._dates}
             self._sheet_layouts = {c.name: clocks.layouts((*_patterns(c), *_iso(c))) for c in self._instants + self._dates}
@@ -135,9 +142,12 @@ class Decoder:
         for start in range(0, max(len(raw), 1), _LINES_AT_ONCE):
             some = raw[start : start + _LINES_AT_ONCE]
             found = Reasons()
-            objects, broken = self._objects(some, found)
-            pieces.append([self._strict(c, [*map(dict.get, objects, repeat(c.name))], found) for c in self._columns])
-            unread[start + np.array(broken, np.int64)] = True
+            values = self._values_of_sound(some)
+            if values is None:
+                objects, broken = self._objects(some, found)
+                values = [[*map(dict.get, objects, repeat(c.name))] for c in self._columns]
+                unread[start + np.array(broken, np.int64)] = True
+            pieces.append([self._strict(c, of_column, found) for c, of_column in zip(self._columns, values, strict=True)])
             reasons.extend(found.gathered(), start)
         arrays = [pa.concat_arrays(list(parts)) for parts in zip(*pieces, strict=True)]
         return self._typed(arrays, unread, reasons, self._layouts)
@@ -181,6 +191,24 @@ class Decoder:
         arrays = [pa.nulls(len(block), _wire_type(c)) for c in self._columns]
         return self._typed(arrays, unread, reasons, self._layouts)
 
+    def _values_of_sound(self, raw: Sequence[bytes]) -> list[list[Any]] | None:
+        """The values of each column, where every line is an object that names known columns and none of them twice; otherwise None.
+
+        Reads each line into a record with a place for every column that may be named, which takes half the time of a dict.
+        """
+        try:
+            records = [*map(self._record.decode, raw)]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        values = [[*map(of_column, records)] for of_column in self._places]
+        keys = len(records) * len(values)
+        for number, of_column in enumerate(values):
+            if UnsetType in set(map(type, of_column)):
+                keys -= of_column.count(UNSET)
+                values[number] = [None if value is UNSET else value for value in of_column]
+        written, is_certain = _keys_written(raw)
+        return values[: len(self._columns)] if is_certain and written == keys else None
+
     def _objects(self, raw: Sequence[bytes], reasons: Reasons) -> tuple[list[dict[str, Any]], list[int]]:
         """(an object for each line, the lines that gave none and stand as empty objects)."""
         objects: list[Any] = []
@@ -214,9 +242,8 @@ class Decoder:
 
         Each key written is followed by `":`, unless white space parts them; so as many `":` as distinct keys leave no room for a second.
         """
-        text = np.frombuffer(b"\n".join(raw), np.uint8)
-        before = text[np.flatnonzero(text == ord(":")) - 1]
-        if not (before <= ord(" ")).any() and np.count_nonzero(before == ord('"')) == sum(map(len, objects)):
+        written, is_certain = _keys_written(raw)
+        if is_certain and written == sum(map(len, objects)):
             return []
         return [
             row
@@ -341,6 +368,13 @@ class Decoder:
             understood &= ~outside
             before.append((micros, understood))
             named[column.name] = pa.array(micros, pa.int64(), mask=~understood).view(_INSTANT)
+
+
+def _keys_written(raw: Sequence[bytes]) -> tuple[int, bool]:
+    """(how many `":` the lines hold, whether no white space stands before a colon): as many as there are keys, and more where texts hold it too."""
+    text = np.frombuffer(b"\n".join(raw), np.uint8)
+    before = text[np.flatnonzero(text == ord(":")) - 1]
+    return int(np.count_nonzero(before == ord('"'))), not (before <= ord(" ")).any()
 
 
 def _joined(parts: Sequence[Decoded]) -> Decoded:
