@@ -6,7 +6,7 @@ UV := .uv/bin/uv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help env run serve spark spark-cluster spark-stop test test-deep lint bench bench-simulator bench-landing bench-push bench-run chaos dictionary lock clean
+.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop test test-deep lint bench bench-simulator bench-landing bench-push bench-run chaos dictionary lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,12 @@ spark-cluster: $(STAMP) ## the same on a standalone cluster of two workers
 
 spark-stop: $(STAMP) ## stop either
 	$(BIN)/python infra/spark/server.py stop
+
+kafka: $(STAMP) ## a Kafka broker at 127.0.0.1:9092, returns when it answers (needs Java 17, Maven); topics stay in .kafka/
+	$(BIN)/python infra/kafka/server.py start
+
+kafka-stop: $(STAMP) ## stop it
+	$(BIN)/python infra/kafka/server.py stop
 
 test: $(STAMP) lint ## everything that CI runs
 	$(BIN)/python -m pytest -m "not deep"

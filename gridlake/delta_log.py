@@ -103,6 +103,18 @@ def newest_checkpoint(log: Path) -> int:
     return int(found[-1].name[:20]) if found else -1
 
 
+def appended(log: Path, version: int) -> list[str] | None:
+    """The data files that a commit brought, none where it only rearranged or deleted rows; None where there is no such commit any more."""
+    try:
+        content = _commit(log, version).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    actions = [json.loads(line) for line in content.splitlines() if line]
+    if any("remove" in action for action in actions):
+        return []
+    return [unquote(action["add"]["path"]) for action in actions if action.get("add", {}).get("dataChange")]
+
+
 def publish(log: Path, version: int, actions: Iterable[Mapping[str, Any]]) -> bool:
     """Write a commit that is on the disk before it has its name; gives False where that version has been taken."""
     waiting = log / f".{version:020}.{uuid.uuid4().hex}"

@@ -60,6 +60,10 @@ class Fenced(Exception):
     """Another process has taken over what the append believes to be its own."""
 
 
+class Forgotten(Exception):
+    """What an old commit brought can no longer be told from the rest."""
+
+
 class Held(Exception):
     """A table is held by another writer for too long."""
 
@@ -285,6 +289,19 @@ class Tables:
         table = self._open(name, version)
         dataset = table.to_pyarrow_dataset()
         return dataset.to_table(columns=columns, filter=where)
+
+    def appended(self, name: str, after: int) -> Iterator[tuple[int, pa.Table]]:
+        """(version, the rows that were appended with it) of each version later than `after`, in order.
+
+        Raises Forgotten where a commit or a file of them is no longer kept.
+        """
+        path, newest = self.path(name), self.version(name)
+        for version in range(after + 1, newest + 1):
+            files = delta_log.appended(path / "_delta_log", version)
+            if files is None or not all((path / file).exists() for file in files):
+                raise Forgotten(f"{name}: version {version} is no longer kept, {newest} is the newest")
+            if files:
+                yield version, ds.dataset([str(path / file) for file in files], schema=self.schema(name), format="parquet").to_table()
 
     def files(self, name: str, version: int | None = None) -> list[str]:
         """The Parquet files that make up one version, for readers that know no Delta. Tables of ours have no deletion vectors."""

@@ -149,7 +149,7 @@ def _read(tables: Tables, table: str, query: str, **values: Any) -> list[dict[st
         return []
     with duckdb.connect(":memory:") as connection:
         connection.execute("set timezone = 'UTC'")
-        return list(connection.execute(query, {"files": files, **values}).to_arrow_table().to_pylist())
+        return list(connection.sql(query, params={"files": files, **values}).to_arrow_table().to_pylist())
 
 
 def _text(at: datetime | None) -> str | None:

@@ -86,7 +86,7 @@ class Connection:
     def for_kafka_python(self) -> dict[str, Any]:
         """The arguments of kafka-python's clients."""
         named = {_PYTHON_NAMES.get(name, name.replace(".", "_")): value for name, value in self.properties.items()}
-        return {"bootstrap_servers": self.bootstrap.split(","), "reconnect_backoff_max_ms": 5_000, **named}
+        return {"bootstrap_servers": self.bootstrap.split(","), "reconnect_backoff_max_ms": 2_000, **named}
 
     @property
     def for_librdkafka(self) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gridlake.settings import Settings
 from streaming.kafka.broker import Connection
 from streaming.kafka.lander import KafkaLander, Options
 from streaming.kafka.reader import opener
+from streaming.kafka.relay import Relay
 from streaming.watch import Watch
 
 _DURATION = {"s": 1.0, "ms": 0.001, "m": 60.0}
@@ -113,6 +114,37 @@ def land_kafka(
         console.print("Next: gridlake land status · gridlake run", highlight=False)
 
     cli.emit(document, as_json=as_json, text=text)
+
+
+@click.group()
+def relay() -> None:
+    """Publish what goes out: receipts, and the messages of the outbox."""
+
+
+@relay.command("kafka")
+@click.option("--until-caught-up", is_flag=True, help="Publish what is there now, then end. Without it: until stopped (SIGTERM, Ctrl-C).")
+@click.option("--bootstrap", help="Bootstrap servers [GRIDLAKE_KAFKA, default 127.0.0.1:9092].")
+@click.option("--every", type=Seconds(), default="2s", show_default=True, help="Look for new messages so often.")
+@cli.command_options
+def relay_kafka(settings: Settings, as_json: bool, bootstrap: str | None, every: float, until_caught_up: bool) -> None:
+    """Publish receipts of what came by Kafka on <source>.<feed>.<sender>.receipt, and the outbox's messages on their topics.
+
+    In order, at least once; each message has a header message-id, by which a receiver drops what it has had. One relay a lake: a second
+    one waits for the first to end. Where to go on stands in outbox.relayed.
+    """
+    run = Run.start(settings)
+    with stopping() as stop:
+        publisher = Relay(
+            run,
+            Connection.read(bootstrap or settings.kafka, settings.kafka_properties),
+            stop,
+            every=every,
+            until_caught_up=until_caught_up,
+        )
+        publisher.relay()
+    document = {"published": dict(sorted(publisher.published.items()))}
+    said = ", ".join(f"{count:,} of {table}" for table, count in document["published"].items()) or "nothing new"
+    cli.emit(document, as_json=as_json, text=lambda console: console.print(f"published: {said}", highlight=False))
 
 
 def _ids(feeds: tuple[str, ...], contracts: Contracts) -> tuple[str, ...]:

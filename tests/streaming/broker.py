@@ -1,4 +1,4 @@
-"""A real Kafka broker for tests: started once, filled by a producer that knows what it sent."""
+"""A real Kafka broker for tests, filled by a producer that knows what it sent, and `gridlake land kafka` on it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from click.testing import CliRunner
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
 
+from gridlake.cli import main
+
+if TYPE_CHECKING:
+    from tests.streaming.conftest import Lake
+
+WITHIN = 60.0
 SERVER = Path(__file__).parents[2] / "infra" / "kafka" / "server.py"
 
 
@@ -67,6 +74,22 @@ class TestBroker:
         """What retention does: the records before an offset are gone."""
         self.admin.delete_records({TopicPartition(topic, partition): before})
 
+    def read(self, topic: str) -> list[tuple[str, Any]]:
+        """(message id, document) of every record of a topic's only partition."""
+        place = TopicPartition(topic, 0)
+        consumer = KafkaConsumer(bootstrap_servers=self.address, enable_auto_commit=False)
+        try:
+            consumer.assign([place])
+            consumer.seek_to_beginning(place)
+            end, found = consumer.end_offsets([place])[place], []
+            until = time.monotonic() + WITHIN
+            while consumer.position(place) < end:
+                assert time.monotonic() < until, f"{topic}: {len(found)} records of {end} in {WITHIN:.0f} s"
+                found += [r for records in consumer.poll(timeout_ms=500).values() for r in records]
+        finally:
+            consumer.close()
+        return [(dict(r.headers).get("message-id", b"").decode(), json.loads(r.value)) for r in found]
+
     def members(self, group: str) -> int:
         """How many share in a group whose partitions are given out; 0 while they are not."""
         try:
@@ -88,3 +111,57 @@ def needs_java() -> None:
         pytest.fail(f"{', '.join(missing)}: not there, and CI must not pass without Kafka; do: apt-get install openjdk-17-jre-headless maven")
     if missing:
         pytest.skip(f"{', '.join(missing)}: not there, so nothing is run against Kafka; do: apt-get install openjdk-17-jre-headless maven")
+
+
+class KafkaLanding:
+    """`gridlake land kafka` on a lake, here or in a process of its own."""
+
+    def __init__(self, lake: Lake, broker: TestBroker) -> None:
+        self._lake, self._broker = lake, broker
+
+    def run(self, *command: str, expected: int = 0, **environment: str) -> Any:
+        """A command of gridlake on the lake; gives the document that it prints."""
+        answer = CliRunner().invoke(main, [*command, "--json"], env=self._environment(**environment), catch_exceptions=False)
+        assert answer.exit_code == expected, answer.output
+        return json.loads(answer.stdout)
+
+    def _environment(self, **more: str) -> dict[str, str]:
+        return {
+            "GRIDLAKE_PROJECT": str(self._lake.settings.project),
+            "GRIDLAKE_HOME": str(self._lake.home),
+            "GRIDLAKE_KAFKA": self._broker.address,
+            **more,
+        }
+
+    def caught_up(self, *options: str, expected: int = 0, **environment: str) -> Any:
+        """Land what is there; gives the document that the command prints."""
+        return self.run("land", "kafka", "--until-caught-up", *options, expected=expected, **environment)
+
+    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
+        """Land in a process of its own."""
+        return self.start_command("land", "kafka", *options, **environment)
+
+    def start_command(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """A command of gridlake on the lake in a process of its own."""
+        program = "from gridlake.cli import main; main()"
+        command = [sys.executable, "-c", program, *arguments, "--json"]
+        surroundings = {**os.environ, **self._environment(**environment)}
+        with (self._lake.folder / "said").open("a") as said:
+            return subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=said, text=True)
+
+    def said(self) -> str:
+        """What the landers in processes of their own have said to people."""
+        return (self._lake.folder / "said").read_text(encoding="utf-8")
+
+    def wait_for(self, is_so: Callable[[], bool], what: str) -> None:
+        """Wait until it is so; what the landers said is part of the failure."""
+        until = time.monotonic() + WITHIN
+        while not is_so():
+            assert time.monotonic() < until, f"waited {WITHIN:.0f} s in vain for {what}; {self.rows()}; {self.said()}"
+            time.sleep(0.05)
+
+    def rows(self) -> list[str]:
+        """The visits in bronze, sorted."""
+        if not self._lake.tables.exists("bronze.office__visit"):
+            return []
+        return sorted(row["visit_id"] for row in self._lake.bronze())

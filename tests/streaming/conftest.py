@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from gridlake.runs import Run
 from gridlake.settings import Settings
 from gridlake.tables import Tables
 from streaming import landing
+from tests.streaming.broker import KafkaLanding, TestBroker, needs_java
 
 DECLARATIONS = Path(__file__).parent / "declarations"
 NOW = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
@@ -122,3 +123,30 @@ class Lake:
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBroker]:
+    """A broker for all tests of the session."""
+    needs_java()
+    started = TestBroker(tmp_path_factory.mktemp("kafka"))
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture
+def topic(broker: TestBroker) -> Iterator[str]:
+    """The topic of sender north's visits, of two partitions; gone after the test."""
+    name = "office.visit.north"
+    broker.topic(name, partitions=2)
+    yield name
+    for made in broker.admin.list_topics():
+        if made.startswith("office."):
+            broker.delete(made)
+
+
+@pytest.fixture
+def landing(lake: Lake, broker: TestBroker) -> KafkaLanding:
+    return KafkaLanding(lake, broker)

@@ -3,93 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
-from gridlake.cli import main
-from tests.streaming.broker import TestBroker, needs_java
-from tests.streaming.conftest import DECLARATIONS, Lake, visit
+from gridlake import outbox
+from gridlake.outbox import Message
+from tests.streaming.broker import WITHIN, KafkaLanding, TestBroker
+from tests.streaming.conftest import Lake, visit
 
-WITHIN = 60.0
 RUNBOOK = "infra/runbooks/kafka-records-missing.md"
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBroker]:
-    needs_java()
-    started = TestBroker(tmp_path_factory.mktemp("kafka"))
-    try:
-        yield started
-    finally:
-        started.close()
-
-
-@pytest.fixture
-def topic(broker: TestBroker) -> Iterator[str]:
-    """The topic of sender north's visits, of two partitions; gone after the test."""
-    name = "office.visit.north"
-    broker.topic(name, partitions=2)
-    yield name
-    for made in broker.admin.list_topics():
-        if made.startswith("office."):
-            broker.delete(made)
-
-
-class Landing:
-    """`gridlake land kafka` on a lake, here or in a process of its own."""
-
-    def __init__(self, lake: Lake, broker: TestBroker) -> None:
-        self._lake, self._broker = lake, broker
-
-    def _environment(self, **more: str) -> dict[str, str]:
-        return {"GRIDLAKE_PROJECT": str(DECLARATIONS), "GRIDLAKE_HOME": str(self._lake.home), "GRIDLAKE_KAFKA": self._broker.address, **more}
-
-    def caught_up(self, *options: str, expected: int = 0, **environment: str) -> Any:
-        """Land what is there; gives the document that the command prints."""
-        command = ["land", "kafka", "--until-caught-up", "--json", *options]
-        answer = CliRunner().invoke(main, command, env=self._environment(**environment), catch_exceptions=False)
-        assert answer.exit_code == expected, answer.output
-        return json.loads(answer.stdout)
-
-    def start(self, *options: str, **environment: str) -> subprocess.Popen[str]:
-        """Land in a process of its own."""
-        program = "from gridlake.cli import main; main()"
-        command = [sys.executable, "-c", program, "land", "kafka", "--json", *options]
-        surroundings = {**os.environ, **self._environment(**environment)}
-        with (self._lake.folder / "said").open("a") as said:
-            return subprocess.Popen(command, env=surroundings, stdout=subprocess.PIPE, stderr=said, text=True)
-
-    def said(self) -> str:
-        """What the landers in processes of their own have said to people."""
-        return (self._lake.folder / "said").read_text(encoding="utf-8")
-
-    def wait_for(self, is_so: Callable[[], bool], what: str) -> None:
-        """Wait until it is so; what the landers said is part of the failure."""
-        until = time.monotonic() + WITHIN
-        while not is_so():
-            assert time.monotonic() < until, f"waited {WITHIN:.0f} s in vain for {what}; {self.rows()}; {self.said()}"
-            time.sleep(0.05)
-
-    def rows(self) -> list[str]:
-        """The visits in bronze, sorted."""
-        if not self._lake.tables.exists("bronze.office__visit"):
-            return []
-        return sorted(row["visit_id"] for row in self._lake.bronze())
-
-
-@pytest.fixture
-def landing(lake: Lake, broker: TestBroker) -> Landing:
-    return Landing(lake, broker)
 
 
 def ids(*numbers: int) -> list[str]:
@@ -98,7 +24,7 @@ def ids(*numbers: int) -> list[str]:
 
 @pytest.mark.parametrize("client", ["python", "confluent"])
 def test_what_is_in_a_topic_is_landed_once_and_the_next_lander_goes_on_from_bronze(
-    landing: Landing, lake: Lake, broker: TestBroker, topic: str, client: str
+    landing: KafkaLanding, lake: Lake, broker: TestBroker, topic: str, client: str
 ) -> None:
     broker.send(topic, [visit(n) for n in range(1, 21)], partition=0)
     broker.send(topic, [visit(n) for n in range(21, 31)], partition=1)
@@ -124,7 +50,7 @@ def test_what_is_in_a_topic_is_landed_once_and_the_next_lander_goes_on_from_bron
 
 
 def test_a_sender_is_who_its_topic_says_and_what_is_no_row_is_kept_with_a_reason(
-    landing: Landing, lake: Lake, broker: TestBroker, topic: str
+    landing: KafkaLanding, lake: Lake, broker: TestBroker, topic: str
 ) -> None:
     broker.send(topic, [b"no json", visit(1), None, visit(2, region_code="2001"), b"[1]"], key=b"K1")
     broker.send(topic, ["楼道".encode("gb18030")])
@@ -157,7 +83,7 @@ def test_a_sender_is_who_its_topic_says_and_what_is_no_row_is_kept_with_a_reason
 
 @pytest.mark.parametrize("moment", ["landing.after_quarantine", "landing.after_receipt", "landing.after_bronze"])
 def test_a_lander_killed_between_its_commits_leaves_nothing_out_and_nothing_twice(
-    landing: Landing, lake: Lake, broker: TestBroker, topic: str, moment: str
+    landing: KafkaLanding, lake: Lake, broker: TestBroker, topic: str, moment: str
 ) -> None:
     broker.send(topic, [visit(n, source_version="x" if n % 5 == 0 else 1) for n in range(1, 21)])
     broker.send(topic, [visit(n) for n in range(21, 31)], partition=1)
@@ -172,7 +98,7 @@ def test_a_lander_killed_between_its_commits_leaves_nothing_out_and_nothing_twic
     assert sum(r["accepted"] for r in lake.receipts()) == 36
 
 
-def test_a_lander_outlives_a_broker_that_is_restarted_and_stops_when_told(landing: Landing, broker: TestBroker, topic: str) -> None:
+def test_a_lander_outlives_a_broker_that_is_restarted_and_stops_when_told(landing: KafkaLanding, broker: TestBroker, topic: str) -> None:
     broker.send(topic, [visit(n) for n in range(1, 11)])
     lander = landing.start("--every", "200ms")
     landing.wait_for(lambda: len(landing.rows()) == 10, "the first rows")
@@ -188,7 +114,7 @@ def test_a_lander_outlives_a_broker_that_is_restarted_and_stops_when_told(landin
 
 
 def test_records_that_retention_took_before_they_were_landed_are_an_error_until_somebody_accepts_it(
-    landing: Landing, lake: Lake, broker: TestBroker, topic: str
+    landing: KafkaLanding, lake: Lake, broker: TestBroker, topic: str
 ) -> None:
     broker.send(topic, [visit(n) for n in range(1, 11)])
     landing.caught_up()
@@ -210,7 +136,7 @@ def test_records_that_retention_took_before_they_were_landed_are_an_error_until_
     assert landing.caught_up()["feeds"] == {}
 
 
-def test_a_topic_that_was_made_again_is_an_error_until_somebody_accepts_it(landing: Landing, lake: Lake, broker: TestBroker, topic: str) -> None:
+def test_a_topic_that_was_made_again_is_an_error_until_somebody_accepts_it(landing: KafkaLanding, lake: Lake, broker: TestBroker, topic: str) -> None:
     broker.send(topic, [visit(n) for n in range(1, 11)])
     landing.caught_up()
     old = broker.admin.describe_topics([topic])[0]["topic_id"]
@@ -230,7 +156,7 @@ def test_a_topic_that_was_made_again_is_an_error_until_somebody_accepts_it(landi
 
 
 def test_two_landers_of_a_group_share_the_partitions_and_one_goes_on_where_the_other_was_killed(
-    landing: Landing, broker: TestBroker, topic: str
+    landing: KafkaLanding, broker: TestBroker, topic: str
 ) -> None:
     landers = [landing.start("--group", "share", "--every", "200ms", "--metrics-port", "0") for _ in range(2)]
     try:
@@ -249,7 +175,7 @@ def test_two_landers_of_a_group_share_the_partitions_and_one_goes_on_where_the_o
             lander.communicate()
 
 
-def test_a_second_lander_without_a_group_fences_the_first(landing: Landing, broker: TestBroker, topic: str) -> None:
+def test_a_second_lander_without_a_group_fences_the_first(landing: KafkaLanding, broker: TestBroker, topic: str) -> None:
     first = landing.start("--every", "200ms")
     broker.send(topic, [visit(1)])
     landing.wait_for(lambda: landing.rows() == ids(1), "the first lander's row")
@@ -271,7 +197,7 @@ def test_a_second_lander_without_a_group_fences_the_first(landing: Landing, brok
         second.communicate()
 
 
-def test_prometheus_reads_from_a_running_lander_what_it_lands(landing: Landing, broker: TestBroker, topic: str) -> None:
+def test_prometheus_reads_from_a_running_lander_what_it_lands(landing: KafkaLanding, broker: TestBroker, topic: str) -> None:
     broker.send(topic, [visit(1), b"no json"])
     lander = landing.start("--every", "200ms", "--metrics-port", "0")
     try:
@@ -291,3 +217,43 @@ def test_prometheus_reads_from_a_running_lander_what_it_lands(landing: Landing, 
         lander.send_signal(signal.SIGINT)
         assert lander.wait(WITHIN) == 0
         lander.communicate()
+
+
+def test_status_tells_freshness_refusals_and_lag_even_without_a_broker(landing: KafkaLanding, broker: TestBroker, topic: str) -> None:
+    broker.send(topic, [visit(1), visit(2), visit(3), b"no json"])
+    landing.caught_up()
+    broker.send(topic, [visit(4), visit(5)])
+    told = landing.run("land", "status")
+    (feed,) = told["feeds"]
+    assert (feed["feed"], feed["sender"], feed["received"], feed["accepted"], feed["refused_share"]) == ("office__visit", "north", 4, 3, 0.25)
+    assert 0 <= feed["freshness_seconds"] < WITHIN
+    assert feed["rate"] > 0
+    assert [(log["landed"], log["end"], log["lag"], log["missing"]) for log in told["logs"]] == [(3, 6, 2, 0), (None, 0, 0, 0)]
+    away = landing.run("land", "status", "--bootstrap", "127.0.0.1:1")
+    assert away["kafka"].startswith("does not answer")
+    assert [log["lag"] for log in away["logs"]] == [None, None]
+    assert away["feeds"][0]["received"] == 4
+
+
+def test_receipts_and_the_messages_of_the_outbox_go_out_in_order_and_a_killed_relay_repeats_them_with_the_same_ids(
+    landing: KafkaLanding, lake: Lake, broker: TestBroker, topic: str
+) -> None:
+    broker.topic("office.dispatch")
+    broker.send(topic, [visit(1), b"no json"])
+    landing.caught_up()
+    outbox.put(lake.tables, [Message(f"D{n}", "office.dispatch", "north", json.dumps({"n": n})) for n in range(3)])
+    assert landing.run("relay", "kafka", "--until-caught-up")["published"] == {"ops.receipt": 1, "outbox.message": 3}
+    outbox.put(lake.tables, [Message("D3", "office.dispatch", "north", json.dumps({"n": 3}))])
+    broker.send(topic, [visit(2)])
+    landing.caught_up()
+    # Between publishing and remembering.
+    killed = landing.start_command("relay", "kafka", "--until-caught-up", GRIDLAKE_KILL_AT="table.between_files_and_commit")
+    killed.communicate(timeout=WITHIN)
+    assert killed.returncode == -signal.SIGKILL
+    landing.run("relay", "kafka", "--until-caught-up")
+    assert landing.run("relay", "kafka", "--until-caught-up")["published"] == {}
+    told = broker.read(f"{topic}.receipt")
+    assert [(r["accepted"], r["refused"], r["reasons"], r["sender_code"]) for _, r in told[:1]] == [(1, 1, {"json": 1}, "north")]
+    assert len(told) == 3
+    assert told[1] == told[2]
+    assert list(dict.fromkeys(message_id for message_id, _ in broker.read("office.dispatch"))) == ["D0", "D1", "D2", "D3"]
