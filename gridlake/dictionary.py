@@ -189,7 +189,7 @@ def limits(column: Column) -> list[str]:
     if column.redact:
         said.append("落地时隐去证件号、电话和本行姓名")
     if column.local_id_of:
-        said.append(f"报送单位内的 {column.local_id_of} 编号")
+        said.append(f"报送单位内的 {column.local_id_of} 编号" + ("，其未到时本行待关联" if column.is_gate else ""))
     if column.position:
         said.append("落地后统一换算为 CGCS2000，原值另存")
     if column.version_order:

@@ -21,6 +21,11 @@ _DIGEST_DIGITS = 32
 _ROW_DIGITS = 10
 
 
+def position(delivery_id: str, row: int) -> str:
+    """Where a row comes from."""
+    return f"{delivery_id}#{row:0{_ROW_DIGITS}}"
+
+
 @dataclass(frozen=True)
 class Audit:
     """Where rows come from, a value each: `delivery` and `row` make the position."""

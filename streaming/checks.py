@@ -67,7 +67,9 @@ class Checks:
         self._connection.execute("set timezone = 'UTC'")
         self._prove_rules()
 
-    def check(self, rows: Decoded, senders: Sequence[Sender], sender_of_row: npt.NDArray[np.int64], received_at: datetime) -> tuple[Reasons, Reasons]:
+    def check(
+        self, rows: Decoded, senders: Sequence[Sender], sender_of_row: npt.NDArray[np.int64], received_at: datetime | pa.Array
+    ) -> tuple[Reasons, Reasons]:
         """(why rows are refused, the decoder's reasons included; what is only counted: rules of severity warning)."""
         reasons, warnings = Reasons(list(rows.reasons)), Reasons()
         read = ~rows.unread
@@ -126,7 +128,7 @@ class Checks:
             self._scopes[sender.code] = self._scope.of(sender)
         return self._scopes[sender.code]
 
-    def _check_rules(self, rows: Decoded, asked: Mask, received_at: datetime, reasons: Reasons, warnings: Reasons) -> None:
+    def _check_rules(self, rows: Decoded, asked: Mask, received_at: datetime | pa.Array, reasons: Reasons, warnings: Reasons) -> None:
         if not self.contract.rules or not asked.any():
             return
         found_so_far = Reasons(list(reasons))
@@ -137,7 +139,7 @@ class Checks:
                 sound &= ~found_so_far.mask(len(rows), field_name=name)
             target.add(rule.name, None, rule.description, sound)
 
-    def _broken(self, rows: Decoded, received_at: datetime) -> list[Mask]:
+    def _broken(self, rows: Decoded, received_at: datetime | pa.Array) -> list[Mask]:
         """For each rule the rows that break it: for which it is false, or cannot be computed."""
         try:
             conditions = [f"({rule.predicate}) is false" for rule in self.contract.rules]
@@ -145,7 +147,7 @@ class Checks:
         except duckdb.Error:
             return [self._broken_one_by_one(rule, rows, received_at) for rule in self.contract.rules]
 
-    def _broken_one_by_one(self, rule: Rule, rows: Decoded, received_at: datetime) -> Mask:
+    def _broken_one_by_one(self, rule: Rule, rows: Decoded, received_at: datetime | pa.Array) -> Mask:
         # One query for each `try`: in one together, DuckDB computes what they share once, outside of either.
         try:
             holds = self._ask([f"try({rule.predicate})"], rows.columns, rows.op, received_at).column(0)
@@ -155,9 +157,11 @@ class Checks:
             raise ContractError(f"{self.contract.path}: rule {rule.name} cannot be computed ({type(error).__name__}); mend it") from None
         return _mask(pc.invert(holds)) | _mask(pc.is_null(is_null))
 
-    def _ask(self, expressions: Sequence[str], columns: Mapping[str, pa.Array], op: pa.Array, received_at: datetime) -> pa.Table:
+    def _ask(self, expressions: Sequence[str], columns: Mapping[str, pa.Array], op: pa.Array, received_at: datetime | pa.Array) -> pa.Table:
         named = {name: a.cast(_NAIVE) if pa.types.is_timestamp(a.type) else a for name, a in columns.items()}
-        named[RECEIVED_AT] = pa.repeat(pa.scalar(received_at, pa.timestamp("us", "UTC")).cast(_NAIVE), len(op))
+        if isinstance(received_at, datetime):
+            received_at = pa.repeat(pa.scalar(received_at, pa.timestamp("us", "UTC")), len(op))
+        named[RECEIVED_AT] = received_at.cast(_NAIVE)
         self._connection.register("batch", pa.table(named | {OP: op}))
         try:
             wanted = ", ".join(f"{expression} as r{number}" for number, expression in enumerate(expressions))

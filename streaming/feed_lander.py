@@ -7,10 +7,13 @@ commits one after another, and a log that another lander has taken over is fence
 
 from __future__ import annotations
 
+import operator
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, reduce
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -25,13 +28,17 @@ from gridlake.regions import RegionTree
 from gridlake.runs import Run
 from gridlake.tables import SchemaConflict, Tables
 from streaming import quarantine, receipts
-from streaming.bronze import Audit, BronzeRows, Digests
+from streaming.bronze import Audit, BronzeRows, Digests, position
 from streaming.checks import Checks
 from streaming.decoder import Decoded, Decoder
+from streaming.gates import Gates
 from streaming.reasons import Mask, Reasons
 from streaming.receipts import BELOW_MINIMUM, EMPTY, LANDED, REFUSED_WHOLE, WARNING, Receipt
 from streaming.repeats import Repeats
 from streaming.rows import Block, Chunk, Delivery, Unreadable
+
+if TYPE_CHECKING:
+    from streaming.waiting import WaitingRoom
 
 # The app transaction that says that a delivery is landed to its end; the delivery's own says how far it is.
 END = "#end"
@@ -75,6 +82,17 @@ class Batch:
         """The last row of each delivery."""
         return {c.delivery.id: c.last_row for c in self.chunks}
 
+    @property
+    def came_at(self) -> datetime | pa.Array:
+        """When the rows were received, or when each of them was: what rules of the contract mean by `_received_at`."""
+        return self.received_at
+
+    def forms(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """How the payloads of some rows are to be read again; null where they cannot be."""
+        starts = np.cumsum([0, *map(len, self.blocks)])
+        forms = pa.array([block.form for block in self.blocks], pa.string())
+        return forms.take(pa.array(np.searchsorted(starts, rows, side="right") - 1))
+
     def payloads(self, rows: npt.NDArray[np.int64]) -> tuple[list[bytes], list[str | None]]:
         """(the bytes as sent, the sealed file that holds them instead) of some rows."""
         starts = np.cumsum([0, *map(len, self.blocks)])
@@ -96,9 +114,9 @@ class Batch:
             contract_version=contract_version,
         )
 
-    def per_chunk(self, mask: Mask) -> npt.NDArray[np.int64]:
-        """How many rows of each chunk the mask has."""
-        return np.bincount(self.chunk_of_row[mask], minlength=len(self.chunks))
+    def per_chunk(self, rows: Mask | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """How many of the rows, given as a mask or by their places, each chunk has."""
+        return np.bincount(self.chunk_of_row[rows], minlength=len(self.chunks))
 
 
 @dataclass
@@ -127,16 +145,21 @@ class Rules:
         self.checks = Checks(contract, run.vocabularies, regions)
         self.rows = BronzeRows(contract, run.keys)
         self.digests = Digests(contract, run.keys)
+        self.gates = Gates(run.tables, contract, run.contracts)
 
 
 @dataclass(frozen=True)
 class Judged:
-    """A batch and what is to become of its rows: masks over all of them, and `columns`, `op` and `digests` of those `accepted` (their places)."""
+    """A batch and what is to become of its rows: masks over all of them, and `columns`, `op` and `digests` of those `accepted` (their places).
+
+    `waits_for` says of each row what it waits for, null where it does not wait; `reasons` are those of refused and of waiting rows.
+    """
 
     batch: Batch
     rules: Rules
     refused: Mask
     duplicate: Mask
+    waits_for: pa.Array
     accepted: npt.NDArray[np.int64]
     columns: Mapping[str, pa.Array]
     op: pa.Array
@@ -146,24 +169,39 @@ class Judged:
 
     def without(self, repeated: Mask) -> Judged:
         """The same with some of the accepted rows (a mask over them) found to be duplicates."""
-        kept = pa.array(np.flatnonzero(~repeated))
         duplicate = self.duplicate.copy()
         duplicate[self.accepted[repeated]] = True
+        return replace(self._less(repeated), duplicate=duplicate)
+
+    def without_held(self, told: Mask, reasons: Sequence[Sequence[Mapping[str, str | None]]], waits_for: Sequence[str | None]) -> Judged:
+        """The same with some of the accepted rows (a mask over them) held after all: quarantine has them, for reasons of its own."""
+        rows = self.accepted[told]
+        waiting = np.array(self.waits_for.to_pylist(), object)
+        waiting[rows] = list(waits_for)
+        refused = self.refused.copy()
+        refused[rows] = [awaited is None for awaited in waits_for]
+        why = Reasons(list(self.reasons))
+        for row, causes in zip(rows.tolist(), reasons, strict=True):
+            for cause in causes:
+                why.add(str(cause["rule"]), cause["field"], str(cause["detail"]), [row])
+        return replace(self._less(told), refused=refused, waits_for=pa.array(waiting.tolist(), pa.string()), reasons=why)
+
+    def _less(self, gone: Mask) -> Judged:
+        """The same without some of the accepted rows."""
+        kept = pa.array(np.flatnonzero(~gone))
         return replace(
             self,
-            duplicate=duplicate,
-            accepted=self.accepted[~repeated],
+            accepted=self.accepted[~gone],
             columns={name: a.take(kept) for name, a in self.columns.items()},
             op=self.op.take(kept),
             digests=self.digests.take(kept),
         )
 
-    def without_refused(self, told: Mask) -> Judged:
-        """The same with some of the accepted rows (a mask over them) refused after all: quarantine has them, with its own reasons."""
-        refused = self.refused.copy()
-        refused[self.accepted[told]] = True
-        left = self.without(told)
-        return replace(left, refused=refused, duplicate=self.duplicate)
+    @cached_property
+    def waiting(self) -> Mask:
+        """The rows that wait."""
+        found: Mask = pc.is_valid(self.waits_for).to_numpy(zero_copy_only=False)
+        return found
 
 
 def prepare(run: Run) -> None:
@@ -189,6 +227,18 @@ class FeedLander:
         self._bronze_schema = self._tables.schema(self._bronze)
         self._repeats = Repeats(self._tables, self._bronze, contract.repeat_window)
         self._epochs: dict[str, dict[str, int]] = {}
+        self._waiting_rooms: list[WaitingRoom] | None = None
+        self.released: Counter[str] = Counter()
+
+    @property
+    def gates(self) -> Gates:
+        """The gates of the contract by which rows are judged now."""
+        return self._rules.gates
+
+    @property
+    def known(self) -> frozenset[str]:
+        """Every name that the contract gives a column."""
+        return self._rules.decoder.known
 
     @property
     def contract(self) -> Contract:
@@ -212,7 +262,7 @@ class FeedLander:
         with self._tables.only_writer(self._bronze):
             self._tables.ensure(self._bronze, bronze_schema(contract))
         self._bronze_schema = self._tables.schema(self._bronze)
-        self._rules = rules
+        self._rules, self._waiting_rooms = rules, None
 
     def unfinished(self, deliveries: Sequence[Delivery]) -> Unfinished:
         """How far each table is with the deliveries."""
@@ -256,17 +306,23 @@ class FeedLander:
         return _utc(max(newest)) if newest else None
 
     def judge(self, batch: Batch) -> Judged:
-        """Decode and check every row, and find those that repeat a landed one or one judged before. Batches are judged in the order of landing."""
+        """Decode and check every row; find those that wait for something, and those that repeat a landed one or one judged before.
+
+        Batches are judged in the order of landing.
+        """
         rules = self._rules
         decoded = rules.decoder.decode(batch.blocks)
         reasons, warnings = self._check(rules, batch, decoded)
         refused = decoded.unread | reasons.mask(batch.rows)
         sound = np.flatnonzero(~refused)
-        columns, op = decoded.columns, decoded.op
-        if refused.any():
+        columns, op, waits_for = decoded.columns, decoded.op, pa.nulls(batch.rows, pa.string())
+        if rules.gates.columns and len(sound):
+            waits_for = rules.gates.held(columns, op, _sender_of_row(batch), refused, reasons)
+            sound = np.flatnonzero(~refused & pc.is_null(waits_for).to_numpy(zero_copy_only=False))
+        if len(sound) < batch.rows:
             columns, op = {name: a.take(pa.array(sound)) for name, a in columns.items()}, op.take(pa.array(sound))
         nothing: Mask = np.zeros(batch.rows, np.bool_)
-        judged = Judged(batch, rules, refused, nothing, sound, columns, op, rules.digests.of_rows(columns, op), reasons, warnings)
+        judged = Judged(batch, rules, refused, nothing, waits_for, sound, columns, op, rules.digests.of_rows(columns, op), reasons, warnings)
         repeated = self._repeats.among(self._senders(judged), judged.digests, batch.received_at)
         judged = judged.without(repeated) if repeated.any() else judged
         self._repeats.expect(self._senders(judged), judged.digests, batch.received_at)
@@ -280,10 +336,39 @@ class FeedLander:
         to be judged again.
         """
         try:
-            return self._commit(judged, unfinished)
+            made = self._commit(judged, unfinished)
         except BaseException:
             self._repeats.reset()
             raise
+        self.open_gates(judged.batch.received_at)
+        return made
+
+    def open_gates(self, at: datetime | None = None) -> None:
+        """Land what waits for nothing more, here and in the feeds that wait for this one; `released` counts the rows by feed.
+
+        Whoever commits looks afterwards, at the rows that wait and at what has arrived. So of two processes that land a row and what it waits for
+        at the same time, the later one finds both.
+        """
+        if self._waiting_rooms is None:
+            from streaming.waiting import rooms_of  # it lands by a FeedLander
+
+            self._waiting_rooms = rooms_of(self.contract.id, self._run, self._rules.regions)
+        while sum(left := [room.let_go(at) for room in self._waiting_rooms]):
+            self.released.update({room.feed: rows for room, rows in zip(self._waiting_rooms, left, strict=True)})
+
+    def catch_up(self, at: datetime) -> None:
+        """See what others have landed, up to now, which is `at`; nobody can meanwhile, where the caller holds the feed."""
+        nothing = pa.array([], pa.string())
+        self._repeats.landed_meanwhile(nothing, nothing, at)
+
+    def land_again(self, judged: Judged, done: Mapping[str, int]) -> None:
+        """Append the accepted rows of a replay to bronze; whoever calls holds the feed."""
+        self._commit_accepted(judged, done)
+        self._repeats.landed()
+
+    def forget(self) -> None:
+        """Forget rows that were judged and not landed."""
+        self._repeats.reset()
 
     def _commit(self, judged: Judged, unfinished: Unfinished) -> list[Receipt]:
         batch = judged.batch
@@ -298,8 +383,7 @@ class FeedLander:
             made = self._receipts(judged)
             self._commit_receipts(made, unfinished)
             barrier("landing.after_receipt", self.contract.id)
-            audit = batch.audit(judged.accepted, judged.rules.contract.version)
-            self._commit_accepted(batch, judged.rules.rows.of(judged.columns, judged.op, judged.digests, audit))
+            self._commit_accepted(judged, batch.points | {c.delivery.id + END: c.last_row for c in batch.chunks if c.is_last})
             barrier("landing.after_bronze", self.contract.id)
             self._repeats.landed()
         return made
@@ -323,22 +407,40 @@ class FeedLander:
             self._tables.append(self._bronze, self._bronze_schema.empty_table(), points, self._believed(self._bronze, points))
 
     def _as_told(self, judged: Judged, unfinished: Unfinished) -> Judged:
-        """The batch with those rows refused that a killed lander had refused, whatever the contract says by now; rows that only the contract
-        of now refuses go to quarantine after them.
+        """The batch with those rows held that a killed lander had held, whatever the contract says by now and whatever has arrived; rows that are
+        held by now only go to quarantine after them.
         """
         batch = judged.batch
-        kept = [c.delivery.id for c in batch.chunks if unfinished.is_pending(c.delivery) and unfinished.quarantined.get(c.delivery.id) == c.last_row]
+        kept = [c for c in batch.chunks if unfinished.is_pending(c.delivery) and unfinished.quarantined.get(c.delivery.id) == c.last_row]
         if not kept:
             return judged
-        found = self._tables.read(self._quarantine, columns=["_source_position"], where=ds.field("_delivery_id").isin(kept)).column(0)
-        told: Mask = pc.is_in(self._positions(judged), found.combine_chunks()).to_numpy(zero_copy_only=False)
-        late = np.flatnonzero(judged.refused & ~told & np.isin(batch.chunk_of_row, [n for n, c in enumerate(batch.chunks) if c.delivery.id in kept]))
+        of_kept = np.isin(batch.chunk_of_row, [number for number, chunk in enumerate(batch.chunks) if chunk in kept])
+        found = self._as_first_kept(kept)
+        place = pc.index_in(self._positions(judged), found.column("_source_position").combine_chunks())
+        told: Mask = pc.is_valid(place).to_numpy(zero_copy_only=False)
+        late = np.flatnonzero((judged.refused | judged.waiting) & ~told & of_kept)
         if len(late):
             owners = {batch.chunks[number].delivery.id + _LATE: batch.chunks[number].last_row for number in np.unique(batch.chunk_of_row[late])}
             done = self._tables.resume_points(self._quarantine, owners)
             if any(done.get(app, BEFORE_ANY) < row for app, row in owners.items()):
                 self._tables.append(self._quarantine, self._quarantined(judged, late), owners)
-        return judged.without_refused(told[judged.accepted]) if told[judged.accepted].any() else judged
+        held = told[judged.accepted]
+        if not held.any():
+            return judged
+        known = found.take(place.take(pa.array(judged.accepted[held])))
+        return judged.without_held(held, known.column("reasons").to_pylist(), known.column("waits_for").to_pylist())
+
+    def _as_first_kept(self, chunks: Sequence[Chunk]) -> pa.Table:
+        """What quarantine has of some chunks' rows, as they were received."""
+        of_chunks = [
+            (ds.field("_delivery_id") == c.delivery.id)
+            & (ds.field("_source_position") >= position(c.delivery.id, c.first_row))
+            & (ds.field("_source_position") <= position(c.delivery.id, c.last_row))
+            for c in chunks
+        ]
+        as_received = ds.field("state_number").is_null() | (ds.field("state_number") == 0)
+        columns = ["_source_position", "reasons", "waits_for"]
+        return self._tables.read(self._quarantine, columns=columns, where=reduce(operator.or_, of_chunks) & as_received)
 
     def _positions(self, judged: Judged) -> pa.Array:
         return judged.batch.audit(np.arange(judged.batch.rows), judged.rules.contract.version).position
@@ -351,7 +453,7 @@ class FeedLander:
         index = {code: number for number, code in enumerate(sorted(codes))}
         # Rows of an unknown sender have nothing to check: their delivery is refused as a whole.
         sender_of_row = np.array([index.get(c.delivery.sender_code, 0) for c in batch.chunks], np.int64)[batch.chunk_of_row]
-        reasons, warnings = rules.checks.check(decoded, [self._run.senders[code] for code in index], sender_of_row, batch.received_at)
+        reasons, warnings = rules.checks.check(decoded, [self._run.senders[code] for code in index], sender_of_row, batch.came_at)
         volume = rules.contract.volume
         for number in batch.below_minimum:
             reasons.add("volume_min", None, f"expected at least {volume.min} rows in a delivery", batch.chunk_of_row == number)
@@ -362,9 +464,10 @@ class FeedLander:
 
     def _receipts(self, judged: Judged) -> list[Receipt]:
         batch = judged.batch
-        refused_rows, duplicate_rows = batch.per_chunk(judged.refused), batch.per_chunk(judged.duplicate)
+        refused_rows, duplicate_rows, waiting_rows = (batch.per_chunk(mask) for mask in (judged.refused, judged.duplicate, judged.waiting))
+        accepted_rows = batch.per_chunk(judged.accepted)
         why = judged.reasons.counts(batch.chunk_of_row, len(batch.chunks))
-        warned = judged.warnings.counts(batch.chunk_of_row, len(batch.chunks), keep=~judged.refused)
+        warned = judged.warnings.counts(batch.chunk_of_row, len(batch.chunks), keep=~judged.refused & ~judged.waiting)
         made = []
         for number, chunk in enumerate(batch.chunks):
             state = LANDED
@@ -377,9 +480,10 @@ class FeedLander:
             made.append(
                 Receipt(
                     chunk=chunk,
-                    accepted=chunk.rows - int(refused_rows[number]) - int(duplicate_rows[number]),
+                    accepted=int(accepted_rows[number]),
                     refused=int(refused_rows[number]),
                     duplicate=int(duplicate_rows[number]),
+                    waiting=int(waiting_rows[number]),
                     reasons=why[number] | {WARNING + key: rows for key, rows in warned[number].items()},
                     contract_version=judged.rules.contract.version,
                     received_at=batch.received_at,
@@ -392,7 +496,7 @@ class FeedLander:
     def _commit_refused(self, judged: Judged, unfinished: Unfinished) -> None:
         batch = judged.batch
         missing = np.array([unfinished.quarantined.get(c.delivery.id, BEFORE_ANY) < c.last_row for c in batch.chunks], np.bool_)
-        rows = np.flatnonzero(judged.refused & missing[batch.chunk_of_row])
+        rows = np.flatnonzero((judged.refused | judged.waiting) & missing[batch.chunk_of_row])
         if not len(rows):
             return
         table = self._quarantined(judged, rows)
@@ -403,7 +507,8 @@ class FeedLander:
         payloads, references = judged.batch.payloads(rows)
         digests = judged.rules.digests.of_bytes(pa.array([r.encode() if r else p for p, r in zip(payloads, references, strict=True)], pa.binary()))
         audit = judged.batch.audit(rows, judged.rules.contract.version)
-        return quarantine.rows(audit, digests, judged.reasons.lists(rows), payloads, references, self._run.keys)
+        forms, waits_for = judged.batch.forms(rows), judged.waits_for.take(pa.array(rows))
+        return quarantine.rows(audit, digests, judged.reasons.lists(rows), payloads, references, self._run.keys, forms=forms, waits_for=waits_for)
 
     def _commit_receipts(self, made: Sequence[Receipt], unfinished: Unfinished) -> None:
         missing = [r for r in made if unfinished.receipted.get(r.chunk.delivery.id, BEFORE_ANY) < r.chunk.last_row]
@@ -411,25 +516,30 @@ class FeedLander:
             done = {receipts.app_id(self.contract.id, r.chunk.delivery.id): r.chunk.last_row for r in missing}
             self._tables.append(receipts.TABLE, receipts.rows(missing), done, self._believed(receipts.TABLE, done))
 
-    def _commit_accepted(self, batch: Batch, rows: pa.Table) -> None:
-        done = batch.points | {c.delivery.id + END: c.last_row for c in batch.chunks if c.is_last}
+    def _commit_accepted(self, judged: Judged, done: Mapping[str, int]) -> None:
+        audit = judged.batch.audit(judged.accepted, judged.rules.contract.version)
+        rows = judged.rules.rows.of(judged.columns, judged.op, judged.digests, audit)
         # Older versions of the contract may have left columns that this one no longer has, another process may have added one.
         if any(name not in self._bronze_schema.names for name in rows.column_names):
             self._bronze_schema = self._tables.schema(self._bronze)
         try:
-            self._append_accepted(batch, rows, done)
+            self._append_accepted(rows, done)
         except SchemaConflict:
             self._bronze_schema = self._tables.schema(self._bronze)
-            self._append_accepted(batch, rows, done)
+            self._append_accepted(rows, done)
 
-    def _append_accepted(self, batch: Batch, rows: pa.Table, done: Mapping[str, int]) -> None:
+    def _append_accepted(self, rows: pa.Table, done: Mapping[str, int]) -> None:
         columns = [rows.column(f.name) if f.name in rows.column_names else pa.nulls(rows.num_rows, f.type) for f in self._bronze_schema]
-        self._tables.append(self._bronze, pa.table(columns, schema=self._bronze_schema), done, self._believed(self._bronze, batch.points))
+        self._tables.append(self._bronze, pa.table(columns, schema=self._bronze_schema), done, self._believed(self._bronze, done))
 
     def _believed(self, table: str, apps: Iterable[str]) -> dict[str, int]:
         """The epochs of those that are logs of ours."""
         known = self._epochs.get(table, {})
         return {app + EPOCH: known[app + EPOCH] for app in apps if app + EPOCH in known}
+
+
+def _sender_of_row(batch: Batch) -> pa.Array:
+    return pa.array([c.delivery.sender_code for c in batch.chunks], pa.string()).take(pa.array(batch.chunk_of_row))
 
 
 def _utc(at: datetime) -> datetime:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,12 +17,13 @@ from gridlake.contracts.compile import QUARANTINE_SCHEMA
 from gridlake.progress import Task
 from gridlake.regions import RegionTree
 from gridlake.runs import Run, RunError
-from streaming import quarantine, receipts
+from streaming import gates, quarantine, receipts
 from streaming.feed_lander import BEFORE_ANY, END, Batch, FeedLander, Unfinished, prepare
 from streaming.files import SHAPE, Inbox
 from streaming.quarantine import UNROUTED, Vault
 from streaming.reasons import Reasons, label, total
 from streaming.receipts import REFUSED_WHOLE, WARNING, Receipt
+from streaming.replay import Replay
 from streaming.rows import Chunk, Connector, Delivery, DeliveryChanged, cut
 
 # A chunk is landed whole or not at all. It is cut by the delivery's own rows alone, so a repeat cuts it at the same ones.
@@ -37,9 +39,9 @@ _STATES = ("received", "accepted", "refused", "duplicate", "waiting")
 def land(run: Run) -> dict[str, Any]:
     """Land the inbox and take the cut.
 
-    Gives {"feeds": {id: {received, accepted, refused, duplicate, waiting, deliveries, already_landed}}, "refusals": {id: {"rule/field": rows}},
-    "warnings": likewise}: what this call did, an entry for every contract and for every folder that no contract knows. Raises RunError
-    where there is no inbox.
+    Gives {"feeds": {id: {received, accepted, refused, duplicate, waiting, released, deliveries, already_landed}}, "refusals": {id: {"rule/field":
+    rows}}, "waits" and "warnings" likewise}: what this call did, an entry for every contract and for every folder that no contract knows. `released`
+    rows had waited before, or waited and were let go by this call. Raises RunError where there is no inbox.
     """
     if not run.settings.inbox.is_dir():
         raise RunError(f"{run.settings.inbox}: no such folder; expected an inbox of {SHAPE}, give it with --inbox or --input")
@@ -51,6 +53,7 @@ def land(run: Run) -> dict[str, Any]:
     return {
         "feeds": {feed: counts.entry() for feed, counts in sorted(landed.items())},
         "refusals": {feed: counts.refusals for feed, counts in sorted(landed.items()) if counts.refusals},
+        "waits": {feed: counts.waits for feed, counts in sorted(landed.items()) if counts.waits},
         "warnings": {feed: counts.warnings for feed, counts in sorted(landed.items()) if counts.warnings},
     }
 
@@ -66,6 +69,7 @@ class Counts:
     waiting: int = 0
     deliveries: int = 0
     already_landed: int = 0
+    released: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
 
     def add(self, receipt: Receipt) -> None:
@@ -78,7 +82,12 @@ class Counts:
     @property
     def refusals(self) -> dict[str, int]:
         """Refused rows by rule and field; a row with two reasons stands under both."""
-        return {key: rows for key, rows in sorted(self.reasons.items()) if not key.startswith(WARNING)}
+        return {key: rows for key, rows in sorted(self.reasons.items()) if not key.startswith((WARNING, f"{gates.REFERENCE}/"))}
+
+    @property
+    def waits(self) -> dict[str, int]:
+        """Waiting rows by the gate that holds them."""
+        return {key: rows for key, rows in sorted(self.reasons.items()) if key.startswith(f"{gates.REFERENCE}/")}
 
     @property
     def warnings(self) -> dict[str, int]:
@@ -87,19 +96,27 @@ class Counts:
 
     def entry(self) -> dict[str, int]:
         """The counts by name."""
-        return {name: getattr(self, name) for name in (*_STATES, "deliveries", "already_landed")}
+        return {name: getattr(self, name) for name in (*_STATES, "released", "deliveries", "already_landed")}
 
 
 def land_from(run: Run, connector: Connector) -> dict[str, Counts]:
     """Land everything that a connector has ready; gives the counts by feed."""
     ready = set(connector.feeds())
     regions = RegionTree(run.vocabularies.regions)
-    counts = {}
+    counts: dict[str, Counts] = {}
+    released: Counter[str] = Counter()
     prepare(run)
-    for feed, contract in run.contracts.items():
-        counts[feed] = _InboxLander(run, FeedLander(run, contract, regions), connector).land() if feed in ready else Counts()
+    for feed in gates.in_order(run.contracts):
+        lander = FeedLander(run, run.contracts[feed], regions)
+        counts[feed] = _InboxLander(run, lander, connector).land() if feed in ready else Counts()
+        # What a killed replay or lander has left open, and what others have landed.
+        Replay(run, lander).finish()
+        lander.open_gates()
+        released.update(lander.released)
     for feed in sorted(ready - run.contracts.keys()):
         counts[feed] = _refuse_unrouted(run, connector, feed)
+    for feed, rows in released.items():
+        counts[feed].released = rows
     return counts
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from gridlake.barriers import barrier
 from gridlake.contracts.compile import QUARANTINE_SCHEMA
@@ -19,7 +20,9 @@ from streaming.bronze import Audit
 from streaming.rows import LARGEST_ROW_BYTES, Readable
 
 FOLDER = "quarantine_blobs"
-REFUSED = "refused"
+# The states of a row: as received, and what a replay makes of it.
+REFUSED, WAITING = "refused", "waiting"
+RELEASED, DUPLICATE = "released", "duplicate"
 # Deliveries for which there is no contract; no feed can have this name, its id has two underscores.
 UNROUTED = "unrouted"
 
@@ -65,14 +68,31 @@ def _size(source: Readable) -> int:
         return LARGEST_ROW_BYTES
 
 
-def rows(audit: Audit, digests: pa.Array, reasons: pa.Array, payloads: Sequence[bytes], references: Sequence[str | None], keys: Keys) -> pa.Table:
-    """Quarantine rows: `payloads` are sealed here, unless `references` name the sealed file that holds them."""
+def rows(
+    audit: Audit,
+    digests: pa.Array,
+    reasons: pa.Array,
+    payloads: Sequence[bytes],
+    references: Sequence[str | None],
+    keys: Keys,
+    *,
+    forms: pa.Array | None = None,
+    waits_for: pa.Array | None = None,
+) -> pa.Table:
+    """Quarantine rows: `payloads` are sealed here, unless `references` name the sealed file that holds them.
+
+    `forms` say how payloads are to be read again; rows that have a `waits_for` are waiting, the others refused.
+    """
+    nothing = pa.nulls(len(payloads), pa.string())
     sealed = [None if reference else keys.seal_bytes(payload) for payload, reference in zip(payloads, references, strict=True)]
     made = audit.columns() | {
         "_payload_digest": digests,
         "reasons": reasons,
         "payload_sealed": pa.array(sealed, pa.string()),
         "payload_ref": pa.array(references, pa.string()),
-        "state": pa.repeat(REFUSED, len(sealed)),
+        "payload_form": forms if forms is not None else nothing,
+        "waits_for": waits_for if waits_for is not None else nothing,
+        "state": pa.repeat(REFUSED, len(sealed)) if waits_for is None else pc.if_else(pc.is_valid(waits_for), WAITING, REFUSED),
+        "state_number": pa.repeat(pa.scalar(0, pa.int64()), len(sealed)),
     }
     return pa.table([made[name] for name in QUARANTINE_SCHEMA.names], schema=QUARANTINE_SCHEMA)

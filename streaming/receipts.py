@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 
@@ -16,6 +17,8 @@ TABLE = "ops.receipt"
 LANDED, EMPTY, REFUSED_WHOLE, BELOW_MINIMUM = "landed", "empty", "refused_whole", "below_minimum"
 # Of a log: rows that were never received and cannot be sent any more; nothing more is expected.
 GAP, ENDED = "gap", "ended"
+# A correction: rows of an earlier receipt have moved between states, so its counts may be negative and it receives nothing.
+REPLAYED = "replayed"
 WARNING = "warning:"
 _WHOLE = {
     "unknown_feed": "平台没有这个数据接口",
@@ -62,7 +65,8 @@ class Receipt:
             return "空文件：没有数据行。"
         if self.state == BELOW_MINIMUM:
             return f"整件拒收：共 {self.received} 行，约定至少 {self.minimum} 行。请补齐后重新报送。"
-        return f"第 {self.chunk.first_row}–{self.chunk.last_row} 行：接收 {self.accepted}，拒收 {self.refused}，重复 {self.duplicate}。"
+        waiting = f"，待关联 {self.waiting}" if self.waiting else ""
+        return f"第 {self.chunk.first_row}–{self.chunk.last_row} 行：接收 {self.accepted}，拒收 {self.refused}，重复 {self.duplicate}{waiting}。"
 
 
 def rows(receipts: Sequence[Receipt]) -> pa.Table:
@@ -87,6 +91,7 @@ def rows(receipts: Sequence[Receipt]) -> pa.Table:
             "state": r.state,
             "message": r.said(),
             "payload_bytes": r.chunk.payload_bytes,
+            "counted_at": r.received_at,
         }
         for r in receipts
     ]
@@ -99,3 +104,22 @@ def notice(log: Delivery, state: str, first_row: int, last_row: int, contract_ve
     said = {"first_row": first_row, "last_row": last_row, "reasons": "{}", "contract_version": contract_version, "received_at": at, "state": state}
     sent = {"_delivery_id": log.id, "feed": log.feed, "sender_code": log.sender_code, "file_name": log.file_name, "message": message}
     return pa.Table.from_pylist([counts | said | sent], RECEIPT_SCHEMA)
+
+
+def correction(of: Mapping[str, Any], counts: Mapping[str, int], reasons: Mapping[str, int], contract_version: str, at: datetime) -> dict[str, Any]:
+    """What a replay adds to the counts of an earlier receipt, as a row of the table: nothing received, rows moved between the states."""
+    added = {state: counts.get(state, 0) for state in ("accepted", "refused", "duplicate", "waiting")}
+    names = {"accepted": "接收", "refused": "拒收", "duplicate": "重复", "waiting": "待关联"}
+    said = "，".join(f"{names[state]} {number:+d}" for state, number in added.items() if number)
+    return {
+        **{name: of[name] for name in ("_delivery_id", "feed", "sender_code", "file_name", "batch", "first_row", "last_row")},
+        "received": 0,
+        **added,
+        "reasons": json.dumps({key: number for key, number in sorted(reasons.items()) if number}, ensure_ascii=False),
+        "contract_version": contract_version,
+        "received_at": at,
+        "state": REPLAYED,
+        "message": f"重新判定第 {of['first_row']}–{of['last_row']} 行：{said}。",
+        "payload_bytes": 0,
+        "counted_at": of["received_at"],
+    }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import numpy as np
@@ -13,6 +17,9 @@ import pyarrow as pa
 
 # A row of more bytes is refused: the widest row a contract allows today, a grid boundary of 100,000 characters, has a tenth of it.
 LARGEST_ROW_BYTES = 1 << 20
+# The forms of payloads: a JSON line; a CSV record below its header, in the encoding that follows; a sheet's or a columnar file's row as a JSON object
+# in which a value that JSON cannot say stands as {"$<kind>": text}.
+JSON, CSV, SHEET, COLUMNS = "json", "csv ", "sheet", "columns"
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Lines:
     """JSON objects, one a line."""
 
     raw: list[bytes]
+    form: ClassVar[str] = JSON
 
     def __len__(self) -> int:
         return len(self.raw)
@@ -87,6 +95,12 @@ class Cells:
     rows: list[Sequence[Any]]
     raw: list[bytes] | None = None
     header_raw: bytes = b""
+    encoding: str = "utf-8"
+
+    @property
+    def form(self) -> str:
+        """How a payload is to be read again."""
+        return SHEET if self.raw is None else CSV + self.encoding
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -97,7 +111,7 @@ class Cells:
 
     def slice(self, start: int, stop: int) -> Cells:
         """Some of the rows."""
-        return Cells(self.header, self.rows[start:stop], None if self.raw is None else self.raw[start:stop], self.header_raw)
+        return replace(self, rows=self.rows[start:stop], raw=None if self.raw is None else self.raw[start:stop])
 
     def payload(self, row: int) -> bytes:
         """The record under its header, so that it can be read on its own; of a sheet's row a JSON object."""
@@ -111,6 +125,7 @@ class Columns:
     """Rows of a columnar file."""
 
     table: pa.Table
+    form: ClassVar[str] = COLUMNS
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -125,7 +140,7 @@ class Columns:
 
     def payload(self, row: int) -> bytes:
         """The row as a JSON object."""
-        return _as_json((name, self.table.column(name)[row].as_py()) for name in self.table.column_names)
+        return _as_json((name, _value(self.table.column(name)[row])) for name in self.table.column_names)
 
 
 @dataclass(frozen=True)
@@ -140,6 +155,7 @@ class Unreadable:
     content: bytes = b""
     reference: str | None = None
     is_whole: bool = False
+    form: ClassVar[None] = None
 
     def __len__(self) -> int:
         return 1
@@ -289,5 +305,42 @@ def _until_broken(blocks: Iterable[Block], keep: Callable[[], str]) -> Iterator[
         yield Unreadable(broken.refusal.rule, broken.refusal.detail, reference=keep(), is_whole=is_whole)
 
 
+def as_sent(payload: bytes) -> dict[str, Any]:
+    """The values of a row that was a sheet's or a columnar file's, by column; those that were null are left out."""
+    return {name: _untold(value) if isinstance(value, dict) else value for name, value in msgspec.json.decode(payload).items()}
+
+
 def _as_json(pairs: Iterable[tuple[str, Any]]) -> bytes:
-    return msgspec.json.encode({name: value for name, value in pairs if value is not None}, enc_hook=str)
+    return msgspec.json.encode({name: _told(value) for name, value in pairs if value is not None})
+
+
+def _value(scalar: pa.Scalar) -> Any:
+    try:
+        return scalar.as_py()
+    except UnicodeDecodeError:  # text that is not UTF-8, refused for it
+        return scalar.cast(pa.binary()).as_py()
+
+
+def _told(value: Any) -> Any:
+    if isinstance(value, (bool, int, str)) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    for kind, (name, write, _) in _TOLD.items():
+        if isinstance(value, kind):
+            return {name: write(value)}
+    return {"$other": str(value)}
+
+
+def _untold(told: dict[str, str]) -> Any:
+    ((name, text),) = told.items()
+    return next((read(text) for _, (known, _, read) in _TOLD.items() if known == name), [text])
+
+
+# A value of another kind comes back as a list, which no column takes.
+_TOLD: dict[type, tuple[str, Callable[[Any], str], Callable[[str], Any]]] = {
+    float: ("$number", str, float),
+    datetime: ("$timestamp", datetime.isoformat, datetime.fromisoformat),
+    date: ("$date", date.isoformat, date.fromisoformat),
+    Decimal: ("$decimal", str, Decimal),
+    bytes: ("$bytes", lambda value: base64.b64encode(value).decode(), base64.b64decode),
+    CellError: ("$error", lambda _: "", lambda _: CellError()),
+}

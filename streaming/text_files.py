@@ -72,6 +72,20 @@ def read_csv(reopen: Callable[[], IO[bytes]], keep: Keep, known: frozenset[str])
         yield from _CsvReader(encoding, known, keep).read(source)
 
 
+def read_record(payload: bytes, encoding: str, known: frozenset[str]) -> Cells | None:
+    """A CSV record below its header, as a payload holds it; None where it is no record."""
+
+    def keep(_: Readable) -> str:
+        raise RefusedWhole("row_too_large", "a payload holds no row of so many bytes")
+
+    try:
+        found = list(_CsvReader(encoding, known, keep).read(io.BytesIO(payload)))
+    except RefusedWhole:
+        return None
+    only = found[0] if len(found) == 1 else None
+    return only if isinstance(only, Cells) and len(only) == 1 else None
+
+
 def lines(source: Readable, keep: Keep) -> Iterator[list[bytes] | Unreadable]:
     """Lines without their newline, a block's worth at a time. A line of more than a row's bytes is sealed as it streams by."""
     rest, is_first = b"", True
@@ -197,7 +211,7 @@ class _CsvReader:
                 if not self._header:
                     raise RefusedWhole("header", "the first line is no header; expected the contract's column names")
                 if rows:
-                    yield Cells(self._header, rows, raw, self._header_raw)
+                    yield self._cells(rows, raw)
                     rows, raw = [], []
                 yield replace(record, content=self._header_raw + b"\n" + record.content)
             elif not any(record[0]):
@@ -209,7 +223,10 @@ class _CsvReader:
                 rows.append(record[0])
                 raw.append(record[1])
         if rows:
-            yield Cells(self._header, rows, raw, self._header_raw)
+            yield self._cells(rows, raw)
+
+    def _cells(self, rows: list[Sequence[str]], raw: list[bytes]) -> Cells:
+        return Cells(self._header, rows, raw, self._header_raw, self._encoding)
 
 
 class _NotInEncoding(Exception):

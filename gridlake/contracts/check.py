@@ -248,10 +248,13 @@ class _Look:
             yield self.problem(place, f"a code list ({', '.join(lists)})", column.code_list, remedy)
         if column.code_list and column.logical_type != "string":
             yield self.problem(place, "codes as strings", column.logical_type, "codes such as 0101 lose their zeros as numbers")
-        entities = self.contracts.entities
+        entities, own_entity = self.contracts.entities, self.contract.entity
         if column.local_id_of and column.local_id_of not in entities:
             remedy = "name an entity that a contract defines"
             yield self.problem(place, f"gridlake.localIdOf one of {', '.join(entities) or 'none yet'}", column.local_id_of, remedy)
+        if column.is_gate and (column.logical_type != "string" or column.redact or column.key_position or column.local_id_of in {None, own_entity}):
+            remedy = "put gridlake.gate on a column with gridlake.localIdOf of another entity, or drop it"
+            yield self.problem(place, "gridlake.gate on the local id of another entity", column.local_id_of or "no gridlake.localIdOf", remedy)
         if column.is_region and column.logical_type != "string":
             yield self.problem(place, "region codes as strings", column.logical_type, "make it a string")
         if column.position and column.logical_type != "number":
@@ -270,6 +273,7 @@ class _Look:
             "enum": column.values,
             "examples": column.examples,
             "gridlake.localIdOf": column.local_id_of,
+            "gridlake.gate": column.is_gate,
             "gridlake.region": column.is_region,
             "gridlake.position": column.position,
             "gridlake.versionOrder": column.version_order,

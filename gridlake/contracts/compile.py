@@ -41,6 +41,12 @@ QUARANTINE_SCHEMA = pa.schema(
         ("payload_sealed", pa.string()),
         ("payload_ref", pa.string()),
         ("state", pa.string()),
+        # How the payload is to be read again; null where it cannot be.
+        ("payload_form", pa.string()),
+        # The sender's id of what a waiting row refers to.
+        ("waits_for", pa.string()),
+        # A row's new state is appended, nothing altered: 0 as received, later the number of the replay that brought it; the highest one counts.
+        ("state_number", pa.int64()),
     ]
 )
 
@@ -64,6 +70,8 @@ RECEIPT_SCHEMA = pa.schema(
         ("state", pa.string()),
         ("message", pa.string()),
         ("payload_bytes", pa.int64()),
+        # When the rows were received that it counts: a replay's receipt corrects the counts of that day, not of its own.
+        ("counted_at", _TIMESTAMP),
     ]
 )
 

@@ -270,6 +270,9 @@ def _meaning(place: str, old: Column, new: Column) -> Iterator[Change]:
     ):
         if before != after:
             yield Change(place, "meaning-changing", "major", f"{name} {before or 'none'} → {after or 'none'}", sender)
+    if old.is_gate != new.is_gate:
+        what = "a row waits until what it names has arrived" if new.is_gate else "a row no longer waits for what it names"
+        yield Change(place, "meaning-changing", "minor", what, "send what is named first, or soon after")
     if old.redact != new.redact:
         what = "free text is redacted now" if new.redact else "free text is no longer redacted"
         yield Change(place, "meaning-changing", "minor", what, "send it as before")

@@ -27,7 +27,7 @@ _CONTRACT_PROPERTIES = {
     "defines", "conformsTo", "map", "timeZone", "ambiguousTime", "coordinateSystem", "regionSystem",
     "repeatWindow", "retention", "volume", "ignoredColumns", "accept", "reject", "changes",
 }  # fmt: skip
-_COLUMN_PROPERTIES = {"codeList", "localIdOf", "region", "redact", "position", "versionOrder"}
+_COLUMN_PROPERTIES = {"codeList", "gate", "localIdOf", "region", "redact", "position", "versionOrder"}
 _TYPES = {"string", "integer", "number", "boolean", "date", "timestamp"}
 
 
@@ -157,6 +157,7 @@ def _column(path: Path, given: SchemaProperty) -> Column:
         values=tuple(e.value for e in given.enum or ()),
         code_list=own.get("codeList"),
         local_id_of=own.get("localIdOf"),
+        is_gate=bool(own.get("gate")),
         is_region=bool(own.get("region")),
         redact=bool(own.get("redact")),
         position=own.get("position"),

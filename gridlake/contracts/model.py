@@ -40,6 +40,7 @@ class Column:
     values: tuple[Any, ...] = ()  # allowed values; empty = any
     code_list: str | None = None
     local_id_of: str | None = None
+    is_gate: bool = False  # a row waits until what this column names has arrived
     is_region: bool = False
     redact: bool = False
     position: Literal["longitude", "latitude"] | None = None
@@ -160,6 +161,11 @@ class Contract:
     def version_order(self) -> tuple[Column, ...]:
         """The columns that say which version of a key is newer, most significant first."""
         return tuple(sorted((c for c in self.columns if c.version_order), key=lambda c: c.version_order or 0))
+
+    @property
+    def gates(self) -> tuple[Column, ...]:
+        """The columns that hold a row back until what they name has arrived."""
+        return tuple(c for c in self.columns if c.is_gate)
 
     @property
     def sealed_columns(self) -> tuple[Column, ...]:

@@ -368,17 +368,20 @@ class Desk:
         batch = judged.batch
         ends = np.cumsum([push.rows for push in pushes])
         push_of_row = np.repeat(np.arange(len(pushes)), [push.rows for push in pushes])
-        states = np.where(judged.refused, "refused", np.where(judged.duplicate, "duplicate", "accepted"))
-        reasons, warnings = judged.reasons.counts(push_of_row, len(pushes)), judged.warnings.counts(push_of_row, len(pushes), keep=~judged.refused)
-        refused = np.flatnonzero(judged.refused)
-        why = dict(zip(refused.tolist(), judged.reasons.lists(refused).to_pylist(), strict=True))
+        states = np.where(judged.refused, "refused", np.where(judged.duplicate, "duplicate", np.where(judged.waiting, "waiting", "accepted")))
+        reasons, warnings = (
+            judged.reasons.counts(push_of_row, len(pushes)),
+            judged.warnings.counts(push_of_row, len(pushes), keep=~judged.refused & ~judged.waiting),
+        )
+        held = np.flatnonzero(judged.refused | judged.waiting)
+        why = dict(zip(held.tolist(), judged.reasons.lists(held).to_pylist(), strict=True))
         positions = batch.audit(np.arange(batch.rows), self._contract.version).position.to_pylist()
         senders = [batch.chunks[place].delivery.sender_code for place in batch.chunk_of_row[ends - 1]]
         made = []
         for number, push in enumerate(pushes):
             first, end = int(ends[number]) - push.rows, int(ends[number])
             own = states[first:end]
-            count = {state: int((own == state).sum()) for state in ("accepted", "refused", "duplicate")}
+            count = {state: int((own == state).sum()) for state in ("accepted", "refused", "duplicate", "waiting")}
             is_told = own != "accepted" if push.rows > _ROWS_TOLD else np.ones(push.rows, np.bool_)
             receipt = {
                 "feed": f"{self._contract.source}.{self._contract.feed}",
@@ -388,8 +391,7 @@ class Desk:
                 "contract_version": self._contract.version,
                 "received": push.rows,
                 **count,
-                "waiting": 0,
-                "message": f"接收 {count['accepted']}，拒收 {count['refused']}，重复 {count['duplicate']}。",
+                "message": f"接收 {count['accepted']}，拒收 {count['refused']}，重复 {count['duplicate']}，待关联 {count['waiting']}。",
                 "reasons": reasons[number],
                 "warnings": warnings[number],
                 "content_digest": content_digest(push.content),
@@ -434,6 +436,7 @@ def joined(parts: Sequence[Judged]) -> Judged:
         batch=Batch(whole, parts[-1].batch.received_at),
         refused=np.concatenate([part.refused for part in parts])[order],
         duplicate=np.concatenate([part.duplicate for part in parts])[order],
+        waits_for=pa.concat_arrays([part.waits_for for part in parts]).take(pa.array(order)),
         accepted=accepted[by_row],
         columns={name: pa.concat_arrays([part.columns[name] for part in parts]).take(taken) for name in parts[0].columns},
         op=pa.concat_arrays([part.op for part in parts]).take(taken),
