@@ -20,6 +20,8 @@ LARGEST_ROW_BYTES = 1 << 20
 # The forms of payloads: a JSON line; a CSV record below its header, in the encoding that follows; a sheet's or a columnar file's row as a JSON object
 # in which a value that JSON cannot say stands as {"$<kind>": text}.
 JSON, CSV, SHEET, COLUMNS = "json", "csv ", "sheet", "columns"
+# The rule for a record of a log in which there is nothing.
+NO_VALUE = "no_value"
 
 
 @dataclass(frozen=True)
@@ -180,6 +182,11 @@ class Refused:
     rule: str
     detail: str
     raw: list[bytes]
+
+    @property
+    def form(self) -> str | None:
+        """How a payload is to be read again: as what its sender may send by then."""
+        return None if self.rule == NO_VALUE else JSON
 
     def __len__(self) -> int:
         return len(self.raw)

@@ -73,6 +73,8 @@ class WaitingRoom:
             return None
         fields = [reasons[0]["field"] for reasons in waiting.column("reasons").to_pylist()]
         senders, ids = (waiting.column(name).combine_chunks() for name in ("_sender_code", "waits_for"))
+        if self._lander.is_outdated():
+            self._lander.renew()
         may_go = self._lander.gates.may_go(fields, senders, ids)
         return waiting.filter(pa.array(may_go)) if may_go.any() else None
 

@@ -28,7 +28,7 @@ from streaming.kafka.topics import SHAPE, Route, delivery
 from streaming.landing import Counts
 from streaming.opened_logs import OpenedLogs
 from streaming.quarantine import UNROUTED, Vault
-from streaming.rows import LARGEST_ROW_BYTES, Block, Delivery, Lines, Refused, Unreadable
+from streaming.rows import LARGEST_ROW_BYTES, NO_VALUE, Block, Delivery, Lines, Refused, Unreadable
 from streaming.watch import Watch
 
 RUNBOOK = "infra/runbooks/kafka-records-missing.md"
@@ -416,7 +416,7 @@ class KafkaLander:
             elif kind == "none":
                 # A record with a key alone is how Kafka deletes; here a row says so itself, and which version it is of.
                 detail = "expected a JSON object, got a record without a value; a delete is a row with _op"
-                yield places[0], Refused("no_value", detail, [fetched.keys[n] for n in places])
+                yield places[0], Refused(NO_VALUE, detail, [fetched.keys[n] for n in places])
             else:
                 for n in places:
                     yield n, self._too_large(sent, fetched.offsets[n], values[n] or b"")

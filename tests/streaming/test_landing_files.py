@@ -100,7 +100,7 @@ def test_a_second_run_lands_nothing_and_counts_what_it_skipped(lake: Lake) -> No
     lake.land()
     versions = {name: lake.tables.version(name) for name in lake.tables.names()}
     again = lake.land(NOW + timedelta(hours=1))["feeds"]
-    assert again["office__visit"] == dict.fromkeys(("received", "accepted", "refused", "duplicate", "waiting", "deliveries"), 0) | {
+    assert again["office__visit"] == dict.fromkeys(("received", "accepted", "refused", "duplicate", "waiting", "released", "deliveries"), 0) | {
         "already_landed": 4
     }
     assert again["office__unheard_of"]["already_landed"] == 1
@@ -140,7 +140,7 @@ def test_a_file_landed_before_with_other_content_is_a_new_delivery(lake: Lake) -
     lake.land()
     lake.put("day.jsonl", [visit(1), visit(2)])
     counts = lake.land(NOW + timedelta(hours=1))["feeds"]["office__visit"]
-    assert counts == {"received": 2, "accepted": 1, "refused": 0, "duplicate": 1, "waiting": 0, "deliveries": 1, "already_landed": 0}
+    assert counts == {"received": 2, "accepted": 1, "refused": 0, "duplicate": 1, "waiting": 0, "released": 0, "deliveries": 1, "already_landed": 0}
 
 
 def test_the_same_file_for_two_feeds_gets_a_receipt_from_each(lake: Lake) -> None:
