@@ -90,10 +90,10 @@ def sync(log: Path, after: int = -1) -> None:
     """Put every commit later than version `after`, the checkpoints and the folder's names on the disk."""
     for version in (v for v in versions(log) if v > after):
         fsync(_commit(log, version))
-    for checkpoint in _checkpoints(log)[-1:]:
-        fsync(checkpoint)
-    with contextlib.suppress(FileNotFoundError):
-        fsync(log / HINT)
+    if newest_checkpoint(log) > after:
+        fsync(_checkpoints(log)[-1])
+        with contextlib.suppress(FileNotFoundError):
+            fsync(log / HINT)
     fsync(log)
 
 
@@ -165,11 +165,16 @@ def checkpoints(log: Path) -> list[int]:
 
 def trim(log: Path, oldest: int, *, dry_run: bool) -> int:
     """Remove the commits that no version from `oldest` on needs: those before the newest checkpoint that is no later. Gives how many."""
-    begin = max((c for c in checkpoints(log) if c <= oldest), default=0)
-    old = [_commit(log, v) for v in versions(log) if v < begin]
+    begin = max((c for c in _checkpoints(log) if int(c.name[:20]) <= oldest and _is_whole_checkpoint(c)), default=None)
+    if begin is None:
+        return 0
+    old = [_commit(log, v) for v in versions(log) if v < int(begin.name[:20])]
     if old and not dry_run:
+        # Until here a checkpoint that a power cut tears costs nothing; from here on it stands for the commits.
+        fsync(begin)
+        fsync(log)
         # Oldest first: what is left after a power cut is still without a gap.
-        for path in [*old, *(c for c in _checkpoints(log) if int(c.name[:20]) < begin)]:
+        for path in [*old, *(c for c in _checkpoints(log) if c < begin)]:
             path.unlink()
         fsync(log)
     return len(old)

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 PAGE = 4096
+# Files that nobody reads after a power cut: the index of SQLite's log, which is mapped into memory.
+NOT_KEPT = "-shm"
 
 
 @dataclass(eq=False)
@@ -119,7 +121,7 @@ class Disk:
 
     def contents(self) -> dict[str, bytes | None]:
         """Every path under the root as processes see it, with a file's content."""
-        return dict(_walk(self.tree, ""))
+        return {path: content for path, content in _walk(self.tree, "") if not path.endswith(NOT_KEPT)}
 
     def leave(self, target: Path, names: Names, content: Content) -> None:
         """Write into an empty folder what is left after a power cut."""
@@ -225,4 +227,5 @@ def _leave(folder: Folder, target: Path, names: Names, content: Content) -> None
         elif isinstance(entry, Link):
             (target / name).symlink_to(entry.target)
         else:
+            (target / name).touch(0o600)  # modes are not modelled, and files of keys must be the owner's alone
             (target / name).write_bytes(content(entry))

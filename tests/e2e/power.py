@@ -36,7 +36,7 @@ from gridlake import cli, runs
 from gridlake.settings import Settings
 from gridlake.tables import Tables
 from streaming import landing
-from tests.e2e import traced
+from tests.e2e import pushed, traced
 from tests.e2e.disk import Chance, Content, Disk, Folder, Names, all_names, no_names, synced_content
 from tests.streaming.conftest import DECLARATIONS, WHEN, lines, visit
 
@@ -44,6 +44,8 @@ AT_A_TIME = 2
 NOW = ("--as-of", "2026-06-01T08:00:00Z")
 CHUNK_ROWS = 80
 MOST_TOLD = 5
+# The command of a scene in which rows are pushed, not landed from files.
+PUSH = "push"
 # From this barrier on the rows of a feed's batch are acknowledged.
 ACKNOWLEDGED = "landing.after_bronze"
 _COMMIT = re.compile(r"\d{20}\.json")
@@ -85,13 +87,12 @@ class Scene:
         """
         shutil.copytree(self.before, self.after, symlinks=True)
         said, trace = self.folder / "said", self.folder / "trace"
-        program = f"from tests.e2e.power import make_small; make_small(); {before_all}; from gridlake.cli import main; main()"
         env = {k: v for k, v in os.environ.items() if not k.startswith("GRIDLAKE_")} | {"GRIDLAKE_BARRIERS": str(said)} | environment(self.project)
         # With every byte of every path and content in hexadecimal, a call that does not name this folder has nothing to do with the disk.
         here = "".join(f"\\x{byte:02x}" for byte in os.fsencode(self.folder))
         for kill in [killed_at, None] if killed_at else [None]:
             attempt = env | ({"GRIDLAKE_KILL_AT": kill} if kill else {})
-            done = traced.run([sys.executable, "-c", program, *arguments(self, self.after)], trace, attempt)
+            done = traced.run([sys.executable, "-c", self._program(said, before_all), *arguments(self, self.after)], trace, attempt)
             assert done.returncode == (-signal.SIGKILL if kill else 0), f"{kill}: {done.returncode}\n{done.stderr}"
             self.calls += [*(call for call in traced.calls(trace) if here in call.arguments), traced.END]
             trace.unlink()
@@ -103,7 +104,7 @@ class Scene:
                 self.boundaries.append(number)
                 if call.name not in {"write", "pwrite64", "writev"}:
                     self.names_changed_at.append(number)
-        assert replay.said, f"{said}: no barrier was passed"
+        assert replay.said, f"{said}: nothing was said"
         self.passed = replay.said
         modelled, real = disk.contents(), Disk.of(self.after).contents()
         differing = sorted(path for path in modelled.keys() | real.keys() if modelled.get(path) != real.get(path))
@@ -111,8 +112,14 @@ class Scene:
         self.rows.write_bytes(pickle.dumps(content(Tables(self.after / "lake" / "tables"))))
         return self
 
-    def cut_at(self, number: int) -> tuple[Disk, dict[str, int]]:
-        """(the disk, the newest acknowledged version of each table) after so many calls."""
+    def _program(self, said: Path, before_all: str) -> str:
+        if self.command == PUSH:
+            paths = f"Path({str(self.after / 'lake')!r}), Path({str(said)!r})"
+            return f"{before_all}; from pathlib import Path; from tests.e2e.pushed import push_all; push_all({paths})"
+        return f"from tests.e2e.power import make_small; make_small(); {before_all}; from gridlake.cli import main; main()"
+
+    def cut_at(self, number: int) -> tuple[Disk, dict[str, int], list[str]]:
+        """(the disk, the newest acknowledged version of each table, what was said) after so many calls."""
         disk = Disk.of(self.before)
         disk.root = self.after
         replay = traced.Replay(disk, self.folder / "said")
@@ -127,7 +134,7 @@ class Scene:
                     for table in (f"bronze.{feed}", f"quarantine.{feed}", "ops.receipt"):
                         versions[table] = _newest_version(disk, self.after, table)
             heard = len(replay.said)
-        return disk, versions
+        return disk, versions, replay.said
 
 
 @dataclass(frozen=True)
@@ -144,14 +151,14 @@ class Point:
         where = ", ".join(path.replace(str(self.scene.after), "") for path in traced.paths(call))
         return f"{self.scene.name}: cut after call {self.call} ({call.name} {where}), {self.way}, seed {self.seed!r}"
 
-    def leave(self, folder: Path) -> dict[str, int]:
-        """Rebuild the disk after the cut; gives the acknowledged versions."""
-        disk, versions = self.scene.cut_at(self.call)
+    def leave(self, folder: Path) -> tuple[dict[str, int], list[str]]:
+        """Rebuild the disk after the cut; gives the acknowledged versions and what was said."""
+        disk, versions, said = self.scene.cut_at(self.call)
         chance = Chance(random.Random(self.seed))
         names, surviving = WAYS[self.way](chance)
         folder.mkdir()
         disk.leave(folder, names, surviving)
-        return versions
+        return versions, said
 
 
 WAYS: Mapping[str, Callable[[Chance], tuple[Names, Content]]] = {
@@ -210,10 +217,14 @@ def judge(point: Point, folder: Path) -> Outcome:
     """Rebuild the disk of a point, open the lake, land again, compare."""
     outcome = Outcome(str(point))
     shutil.rmtree(folder, ignore_errors=True)
-    versions = point.leave(folder)
+    versions, said = point.leave(folder)
     try:
         _see_acknowledged(point.scene, Tables(folder / "lake" / "tables"), versions, outcome)
-        if outcome.is_good:
+        if outcome.is_good and point.scene.command == PUSH:
+            pushed.push_all(folder / "lake", folder / "said")
+            lost, doubled = pushed.wrong(folder / "lake", said)
+            outcome.lost, outcome.doubled = outcome.lost + lost, outcome.doubled + doubled
+        elif outcome.is_good:
             _repeat(point.scene, folder)
             _compare(point.scene, folder, outcome)
     except Exception:  # noqa: BLE001 - whatever keeps the lake from opening is what is looked for
@@ -350,6 +361,10 @@ def scenes(folder: Path, chance: random.Random) -> Iterator[Scene]:
     more_files(folder / "inbox2")
     first = Scene("a first landing", folder / "first", folder / "inbox1", DECLARATIONS, empty).record()
     yield first
+    pushes = folder / "before pushes"
+    shutil.copytree(empty, pushes)
+    pushed.key_of(pushed.settings_of(pushes / "lake"), "north")
+    yield Scene("pushes", folder / "pushes", folder / "inbox1", DECLARATIONS, pushes, command=PUSH).record()
     begun = folder / "begun"
     shutil.copytree(first.after, begun, symlinks=True)
     tables = Tables(begun / "lake" / "tables")
