@@ -90,7 +90,7 @@ def sync(log: Path, after: int = -1) -> None:
     """Put every commit later than version `after`, the checkpoints and the folder's names on the disk."""
     for version in (v for v in versions(log) if v > after):
         fsync(_commit(log, version))
-    if newest_checkpoint(log) > after:
+    if newest_checkpoint(log) > max(after, -1):
         fsync(_checkpoints(log)[-1])
         with contextlib.suppress(FileNotFoundError):
             fsync(log / HINT)
