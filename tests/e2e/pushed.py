@@ -18,7 +18,8 @@ from gridlake.runs import Run
 from gridlake.settings import Settings
 from gridlake.signatures import sign
 from streaming.feed_lander import prepare
-from streaming.push.command import only_server
+from streaming.push.desk import folder_of
+from streaming.push.journal import only_writer
 from streaming.push.reception import Reception
 from streaming.push.server import Door
 from tests.streaming.conftest import DECLARATIONS, Lake, lines, visit
@@ -43,7 +44,7 @@ def push_all(home: Path, said: Path) -> None:
     """Take in every push, one after the other."""
     settings = settings_of(home)
     key, broken = key_of(settings, "north"), []
-    with only_server(settings):
+    with only_writer(folder_of(settings.home, "http")):
         run = Run.start(settings, quiet=True)
         prepare(run)
         reception = Reception(run, broken.append)
