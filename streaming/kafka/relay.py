@@ -151,6 +151,10 @@ def _of_outbox(rows: pa.Table) -> list[Message]:
     return [Message(*values) for values in zip(*columns, strict=True)]
 
 
+# `gridlake receipt export` gives the digests of the rows.
+_NOT_TOLD = {"_delivery_id", "file_name", "batch", "received_at", "reasons", "counted_at", "row_digests", "row_outcomes"}
+
+
 def _of_receipts(rows: pa.Table) -> list[Message]:
     """What came by Kafka is answered there; other channels have given their answer."""
     ours = rows.filter(pc.starts_with(rows.column("_delivery_id"), "kafka:"))
@@ -159,8 +163,10 @@ def _of_receipts(rows: pa.Table) -> list[Message]:
 
 def _receipt(row: dict[str, Any]) -> Message:
     identity = f"{row['_delivery_id']}#{row['first_row']}-{row['last_row']}:{row['state']}"
+    if row["state"] == receipts.REPLAYED:  # there may be several for the same rows
+        identity += f":{row['received_at'].isoformat()}"
     told = {"message_id": identity, "topic": row["file_name"], "partition": int(row["_delivery_id"].rpartition("/")[2])}
-    kept = {name: row[name] for name in RECEIPT_SCHEMA.names if name not in {"_delivery_id", "file_name", "batch", "received_at", "reasons"}}
+    kept = {name: row[name] for name in RECEIPT_SCHEMA.names if name not in _NOT_TOLD}
     said = told | kept | {"reasons": json.loads(row["reasons"]), "received_at": row["received_at"].isoformat()}
     return Message(identity, receipt_topic(row["file_name"]), row["sender_code"], json.dumps(said, ensure_ascii=False))
 
