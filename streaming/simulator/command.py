@@ -14,9 +14,13 @@ from gridlake import cli
 from gridlake.progress import ProgressLog
 from gridlake.runs import Run
 from gridlake.settings import Settings
+from streaming.kafka.broker import Connection
+from streaming.kafka.sink import Sink
 from streaming.simulator import province, replay
 from streaming.simulator.event_feeds import Format
 from streaming.simulator.province import Parameters
+
+_KAFKA = "kafka://"
 
 
 @click.command()
@@ -45,6 +49,10 @@ from streaming.simulator.province import Parameters
     "--pace", type=click.FloatRange(0, min_open=True), help="Of a stream: so many seconds of the senders in one of ours; without it, at once."
 )
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Of a stream: another inbox, in which a file a day and feed grows.")
+@click.option(
+    "--to", metavar="kafka://HOST:PORT", help="Of a stream: topics <source>.<feed>.<sender> of a Kafka cluster, made where missing."
+)
+@click.option("--partitions", type=click.IntRange(1, 1000), default=1, show_default=True, help="Of each topic that --to makes.")
 @cli.command_options
 def simulate(
     settings: Settings,
@@ -55,11 +63,21 @@ def simulate(
     stream: bool,
     pace: float | None,
     into: Path | None,
+    to: str | None,
+    partitions: int,
     **parameters: Any,
 ) -> None:
-    """Fill the inbox with a simulated province, and its _truth folder with what was injected into it."""
-    if (pace or into) and not stream:
-        raise click.UsageError("--pace and --into are of a stream; add --stream")
+    """Fill the inbox with a simulated province, and its _truth folder with what was injected into it.
+
+    \b
+    gridlake simulate --stream --pace 50 --to kafka://127.0.0.1:9092     then send it into topics, at 50 times its pace
+    """
+    if (pace or into or to) and not stream:
+        raise click.UsageError("--pace, --into and --to are of a stream; add --stream")
+    if into and to:
+        raise click.UsageError("a stream goes one way: --into a folder or --to Kafka")
+    if to and not to.startswith(_KAFKA):
+        raise click.UsageError(f"--to {to}: expected {_KAFKA}host:port, several with commas between")
     document = province.simulate(
         settings.inbox,
         until=until.date(),
@@ -71,7 +89,10 @@ def simulate(
 
     if stream:
         rows = replay.paced(replay.replay(settings.inbox), pace)
-        count = replay.deliver(rows, into) if into else replay.print_out(rows, sys.stdout)
+        if to:
+            count = Sink(Connection.read(to.removeprefix(_KAFKA), settings.kafka_properties), partitions).send(rows)
+        else:
+            count = replay.deliver(rows, into) if into else replay.print_out(rows, sys.stdout)
         ProgressLog().say(f"{count:,} rows of {settings.inbox} streamed")
         return
 

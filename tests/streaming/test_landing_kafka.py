@@ -6,12 +6,16 @@ import json
 import signal
 import time
 import urllib.request
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from gridlake import outbox
 from gridlake.outbox import Message
+from streaming.kafka.broker import Connection
+from streaming.kafka.sink import Sink
+from streaming.simulator.replay import Sent
 from tests.streaming.broker import WITHIN, KafkaLanding, TestBroker
 from tests.streaming.conftest import Lake, visit
 
@@ -257,3 +261,15 @@ def test_receipts_and_the_messages_of_the_outbox_go_out_in_order_and_a_killed_re
     assert len(told) == 3
     assert told[1] == told[2]
     assert list(dict.fromkeys(message_id for message_id, _ in broker.read("office.dispatch"))) == ["D0", "D1", "D2", "D3"]
+
+
+def test_a_stream_of_the_simulator_goes_into_topics_that_are_made_for_it(landing: KafkaLanding, broker: TestBroker, topic: str) -> None:
+    rows = [
+        Sent(datetime(2026, 5, 1, 9), "office", "visit", sender, json.dumps(visit(n, region_code=region)).encode())
+        for n, (sender, region) in enumerate([("north", "1001"), ("south", "2001")] * 20)
+    ]
+    assert Sink(Connection(broker.address, {}), partitions=2).send(rows) == 40
+    made = {t["name"]: len(t["partitions"]) for t in broker.admin.describe_topics(["office.visit.north", "office.visit.south"])}
+    assert made == {topic: 2, "office.visit.south": 2}
+    landing.caught_up()
+    assert landing.rows() == ids(*range(40))
