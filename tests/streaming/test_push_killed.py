@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import signal
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from gridlake.signatures import sign
 from tests.streaming.conftest import Lake, lines, visit
-from tests.streaming.pushing import CLIENT, NDJSON, PATH, NotStarted, Pusher, Server, key_of, serving
+from tests.streaming.pushing import CLIENT, LATER, NDJSON, PATH, NotStarted, Pusher, Server, key_of, serving
 
 # Named after what was just written, or is about to be; the n-th passing, so that there is something before it.
 POINTS = [
@@ -76,6 +77,9 @@ class Senders:
                 # A server may also close a connection that has been idle; then it is still there.
                 if server.is_gone_within(0.5):
                     return False
+                continue
+            if answer.status_code in LATER:
+                time.sleep(0.2)
                 continue
             assert answer.status_code == 200, answer.text
             self.receipts[key] = answer.json()
