@@ -162,10 +162,12 @@ class Chance:
         return [change for change in changes if self._chance.random() < 0.5]
 
     def torn(self, file: File) -> bytes:
-        """A content cut short at a page, at a line or anywhere, or with pages that were never written."""
+        """A content cut short at a page, at a line or anywhere, or with pages that were never written; what was synced and left alone stays."""
         now = bytes(file.content)
         if now == file.synced:
             return now
+        if file.synced:
+            return self._with_pages_of_before(now, file.synced)
         ways = [self._cut_at_page, self._cut_at_line, self._cut_anywhere, self._with_pages_of_zeros]
         return self._chance.choice(ways)(now)
 
@@ -186,6 +188,18 @@ class Chance:
     def _with_pages_of_zeros(self, now: bytes) -> bytes:
         pages = [now[start : start + PAGE] for start in range(0, len(now), PAGE)]
         return b"".join(bytes(len(page)) if self._chance.random() < 0.5 else page for page in pages)
+
+    def _with_pages_of_before(self, now: bytes, before: bytes) -> bytes:
+        """Each page that was written is as it was before, as it is now, or, where the file has grown, cut anywhere behind what stood there."""
+        pages = []
+        for start in range(0, max(len(now), len(before)), PAGE):
+            old, new = before[start : start + PAGE], now[start : start + PAGE]
+            if old != new and self._chance.random() < 0.5:
+                new = new[: self._chance.randint(len(old), len(new))] if new.startswith(old) else old
+            pages.append(new)
+        while len(pages) > 1 and not pages[-1]:
+            pages.pop()
+        return b"".join([*(page.ljust(PAGE, b"\0") for page in pages[:-1]), pages[-1]])
 
 
 def _apply(names: dict[str, Entry], changes: dict[str, Entry | None]) -> None:

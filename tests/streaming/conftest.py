@@ -43,7 +43,7 @@ class Lake:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.inbox, self.home = folder, folder / "inbox", folder / "lake"
-        self.inbox.mkdir(parents=True)
+        self.inbox.mkdir(parents=True, exist_ok=True)
 
     @property
     def settings(self) -> Settings:
