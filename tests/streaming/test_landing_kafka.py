@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from kafka import KafkaProducer
 
 from gridlake import outbox
 from gridlake.outbox import Message
@@ -17,7 +18,7 @@ from streaming.kafka.broker import Connection
 from streaming.kafka.sink import Sink
 from streaming.simulator.replay import Sent
 from tests.streaming.broker import WITHIN, KafkaLanding, TestBroker
-from tests.streaming.conftest import Lake, visit
+from tests.streaming.conftest import DECLARATIONS, Lake, visit
 
 RUNBOOK = "infra/runbooks/kafka-records-missing.md"
 
@@ -273,3 +274,43 @@ def test_a_stream_of_the_simulator_goes_into_topics_that_are_made_for_it(landing
     assert made == {topic: 2, "office.visit.south": 2}
     landing.caught_up()
     assert landing.rows() == ids(*range(40))
+
+
+def test_what_came_before_its_feed_had_a_contract_is_not_received_a_second_time(
+    landing: KafkaLanding, lake: Lake, broker: TestBroker, topic: str, tmp_path: Path
+) -> None:
+    early = topic.replace("visit", "walk")
+    broker.topic(early)
+    broker.send(early, [visit(1), visit(2)])
+    assert landing.caught_up()["refusals"] == {"office__walk": {"unknown_feed": 2}}
+    more = tmp_path / "more"
+    (more / "office").mkdir(parents=True)
+    (more / "senders").mkdir()
+    contract = (DECLARATIONS / "expectations/contracts/office/visit.odcs.yaml").read_text(encoding="utf-8")
+    contract = contract.replace("id: office.visit", "id: office.walk").replace("  - name: visit\n", "  - name: walk\n")
+    (more / "office/walk.odcs.yaml").write_text(contract.replace("  - {property: gridlake.defines, value: visit}\n", ""), encoding="utf-8")
+    sender = (DECLARATIONS / "expectations/senders/north.yml").read_text(encoding="utf-8")
+    (more / "senders/north.yml").write_text(sender.replace("feeds: {", 'feeds: {office.walk: ">=1,<2", '), encoding="utf-8")
+    broker.send(early, [visit(3), b"no json"])
+    landed = landing.caught_up("--contracts", str(more))
+    assert (landed["feeds"]["office__walk"]["accepted"], landed["feeds"]["office__walk"]["refused"]) == (1, 1)
+    assert [row["visit_id"] for row in lake.bronze("office__walk")] == ["V3"]
+    assert len(lake.quarantine("unrouted")) == 2
+    assert sum(r["received"] for r in lake.receipts()) == 4
+
+
+def test_rows_of_aborted_transactions_are_not_landed_and_the_marks_of_finished_ones_hold_nothing_up(
+    landing: KafkaLanding, broker: TestBroker, topic: str
+) -> None:
+    producer = KafkaProducer(bootstrap_servers=broker.address, transactional_id="t")
+    producer.init_transactions()
+    for number, is_kept in enumerate([True, False, True]):
+        producer.begin_transaction()
+        for n in range(3):
+            producer.send(topic, json.dumps(visit(10 * number + n)).encode(), partition=0)
+        producer.flush()
+        producer.commit_transaction() if is_kept else producer.abort_transaction()
+    producer.close()
+    assert landing.caught_up()["is_caught_up"]
+    assert landing.rows() == ids(0, 1, 2, 20, 21, 22)
+    assert landing.caught_up()["feeds"] == {}
