@@ -28,7 +28,7 @@ from gridlake.tables import write_file
 from streaming.conform import certificate, deliveries
 from streaming.conform.cases import CaseMaker
 from streaming.conform.deliveries import Landed
-from streaming.conform.folder import FolderSandbox
+from streaming.conform.folder import FolderSandbox, Sandbox
 from streaming.conform.pushed import PushSandbox
 
 _MARK_LETTERS = 4
@@ -37,7 +37,7 @@ _MARK_LETTERS = 4
 @click.group(invoke_without_command=True)
 @click.option("--sender", "sender_code", help="The sender's code, e.g. 330100000000.")
 @click.option("--feed", "feed_name", help="The feed, e.g. event or city_platform.event.")
-@click.option("--endpoint", help="The sandbox: a folder with <source>/<feed>/<sender>/, or http(s)://host:port.")
+@click.option("--endpoint", help="The sandbox: a folder with <source>/<feed>/<sender>/, http(s)://host:port or kafka://host:port.")
 @click.option("--sandbox", type=click.Path(path_type=Path, file_okay=False), help="The sandbox's own lake. [default: <home>-sandbox]")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), help="Where certificates and reports go. [default: <home>-certificates]")
 @click.option(
@@ -90,7 +90,7 @@ def conform(
     mark = _mark()
     maker = CaseMaker(contract, sender, words, RegionTree(words.regions), mark, datetime.now(UTC))
     box = _sandbox(endpoint, settings, home, contract, sender)
-    cases = [case for case in maker.cases(volume) if box.takes(case)]
+    cases = [box.fitting(case) for case in maker.cases(volume) if box.takes(case)]
     shown = box.show(cases, mark)
     pairs = {case.id: (case, shown[case.id]) for case in cases} | {case.id: (case, came) for case, came in box.own_cases(maker.plain(1)[0])}
     landed = box.own() or (Landed.nothing(contract) if complete else None)
@@ -239,11 +239,15 @@ def _state(found: dict[str, Any] | None, contract: Contract, key: PublicKey | No
     return str(found["level"])
 
 
-def _sandbox(endpoint: str, settings: Settings, home: Path, contract: Contract, sender: Sender) -> FolderSandbox | PushSandbox:
+def _sandbox(endpoint: str, settings: Settings, home: Path, contract: Contract, sender: Sender) -> Sandbox:
     if endpoint.startswith(("http://", "https://")):
         return PushSandbox(endpoint, settings, home, contract, sender)
+    if endpoint.startswith("kafka://"):
+        from streaming.kafka.sandbox import TopicSandbox
+
+        return TopicSandbox(endpoint, settings, home, contract, sender)
     if "://" in endpoint:
-        raise RunError(f"--endpoint {endpoint}: expected a folder or http(s)://host:port")
+        raise RunError(f"--endpoint {endpoint}: expected a folder, http(s)://host:port or kafka://host:port")
     return FolderSandbox(Path(endpoint), settings, home, contract, sender)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -50,6 +50,29 @@ class Shown:
     seconds: float
 
 
+class Sandbox(Protocol):
+    """Where cases are shown and a sender's own rows are found; `run` reads the lake of the tests."""
+
+    kind: str
+    address: str
+    run: Run
+
+    def takes(self, case: Case) -> bool:
+        """Whether the channel can carry the case."""
+
+    def fitting(self, case: Case) -> Case:
+        """The case without rows that the channel cannot carry."""
+
+    def show(self, cases: Sequence[Case], mark: str) -> dict[str, Shown]:
+        """Send every case; what came of each row, by case."""
+
+    def own_cases(self, row: Mapping[str, Any]) -> Iterator[tuple[Case, Shown]]:
+        """What only this channel has to show."""
+
+    def own(self) -> Landed | None:
+        """What the sender has sent itself; None where there is nothing."""
+
+
 class FolderSandbox:
     """A sandbox inbox, and the lake in which it is looked at; both belong to tests alone."""
 
@@ -68,6 +91,10 @@ class FolderSandbox:
     def takes(self, case: Case) -> bool:
         """A folder takes every case."""
         return True
+
+    def fitting(self, case: Case) -> Case:
+        """A folder takes it whole."""
+        return case
 
     def show(self, cases: Sequence[Case], mark: str) -> dict[str, Shown]:
         """Lay every case's file into the folder, land them, and tell what came of each row; files of earlier runs are taken away."""
@@ -121,8 +148,8 @@ class _Part:
 def outcomes(run: Run, feed: str) -> dict[str, list[Came]]:
     """What came of every delivery that the lake has of a feed, by file name: one entry a row, or one for the whole of it."""
     told = run.tables.read(receipts.TABLE, where=ds.field("feed") == feed).sort_by([("_delivery_id", "ascending"), ("batch", "ascending")])
-    accepted = _positions(run, f"bronze.{feed}")
-    refused = _refusals(run, f"quarantine.{feed}")
+    accepted = accepted_positions(run, f"bronze.{feed}")
+    refused = refusals_by_position(run, f"quarantine.{feed}")
     found: dict[str, list[Came]] = defaultdict(list)
     for receipt in told.to_pylist():
         name, delivery = receipt["file_name"], receipt["_delivery_id"]
@@ -142,10 +169,12 @@ def outcomes(run: Run, feed: str) -> dict[str, list[Came]]:
     return dict(found)
 
 
-def _positions(run: Run, table: str) -> set[str]:
+def accepted_positions(run: Run, table: str) -> set[str]:
+    """The position of every row in a bronze table."""
     return set(run.tables.read(table, columns=["_source_position"]).column(0).to_pylist())
 
 
-def _refusals(run: Run, table: str) -> dict[str, tuple[tuple[str, str | None], ...]]:
+def refusals_by_position(run: Run, table: str) -> dict[str, tuple[tuple[str, str | None], ...]]:
+    """(rule, field) of every reason of every row in a quarantine table."""
     rows: pa.Table = run.tables.read(table, columns=["_source_position", "reasons"])
     return {row["_source_position"]: tuple(dict.fromkeys((reason["rule"], reason["field"]) for reason in row["reasons"])) for row in rows.to_pylist()}

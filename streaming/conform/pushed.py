@@ -80,6 +80,10 @@ class PushSandbox:
         """A server takes whatever a body can hold."""
         return case.suffix in _KINDS
 
+    def fitting(self, case: Case) -> Case:
+        """A body takes it whole."""
+        return case
+
     def show(self, cases: Sequence[Case], mark: str) -> dict[str, Shown]:
         """Push every case; a case of many rows in several pushes."""
         shown: dict[str, Shown] = {}

@@ -28,6 +28,7 @@ from streaming.conform import certificate
 from streaming.conform.cases import ACCEPTED, DUPLICATE, EMPTY, REFUSED, WHOLE, CaseMaker
 from streaming.conform.command import conform
 from streaming.conform.folder import FolderSandbox
+from tests.streaming.broker import TestBroker, needs_java
 from tests.streaming.pushing import CLIENT
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
@@ -181,6 +182,14 @@ def test_a_sender_passes_step_by_step(tmp_path: Path) -> None:
     assert not (tmp_path / "lake").exists(), "production's lake is not touched"
 
 
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[TestBroker]:
+    needs_java()
+    started = TestBroker(tmp_path / "broker")
+    yield started
+    started.close()
+
+
 @contextmanager
 def push_server(home: Path) -> Iterator[str]:
     """`gridlake land http` on a sandbox lake; gives its address."""
@@ -328,3 +337,37 @@ def test_a_push_server_shows_every_case_and_its_own_and_the_senders_rows_are_tol
         code, third = call(tmp_path, *given, "--endpoint", url)
     assert (code, third["result"], third["level"]) == (0, "passed", "complete")
     assert [(d["received"], d["accepted"], d["refused"], d["duplicate"]) for d in third["deliveries"]] == [(28, 27, 0, 1)]
+
+
+def test_a_topic_shows_every_case_that_records_can_carry_and_the_senders_own_are_told_apart(tmp_path: Path, broker: TestBroker) -> None:
+    topic = f"city_platform.event.{NINGBO}"
+    given = ["--sender", NINGBO, "--feed", "event", "--volume", "20", "--endpoint", f"kafka://{broker.address}"]
+    code, missing = call(tmp_path, *given)
+    assert code == 1
+    assert f"no topic {topic}" in missing["message"]
+    broker.topic(topic, 2)
+    code, first = call(tmp_path, *given)
+    assert [(c["id"], c["came"], c["listed"]) for c in first["cases"] if not c["passed"]] == []
+    assert (code, first["level"]) == (0, "channel")
+    shown = {case["id"] for case in first["cases"]}
+    assert {
+        "accept",
+        "reject",
+        "wrong_type",
+        "foreign_region",
+        "broken_encoding",
+        "repeat",
+        "out_of_order",
+        "delete",
+        "huge_value",
+        "volume",
+    } <= shown
+    assert not shown & {"csv", "gzip", "empty", "damaged_file"}
+
+    rows = maker(CONTRACTS["city_platform__event"], "zz99", SENDERS[NINGBO]).plain(25)
+    gone = {"event_id": rows[1]["event_id"], "_op": "delete", "source_version": 2, "changed_at": "2026-03-02 09:00:00"}
+    broker.send(topic, [*rows, {**rows[0], "source_version": 2}, {**rows[2], "class_code": "8888"}], partition=1)
+    broker.send(topic, [rows[3], gone], partition=1)
+    code, second = call(tmp_path, *given)
+    assert (code, second["result"], second["level"]) == (0, "passed", "complete")
+    assert [(d["received"], d["accepted"], d["refused"], d["duplicate"]) for d in second["deliveries"]] == [(29, 27, 1, 1)]
