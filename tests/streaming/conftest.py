@@ -147,6 +147,6 @@ def topic(broker: TestBroker) -> Iterator[str]:
             broker.delete(made)
 
 
-@pytest.fixture
-def landing(lake: Lake, broker: TestBroker) -> KafkaLanding:
+@pytest.fixture(name="landing")
+def kafka_landing(lake: Lake, broker: TestBroker) -> KafkaLanding:
     return KafkaLanding(lake, broker)

@@ -22,6 +22,7 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import entries
 from gridlake.tables import Tables
 from streaming import feed_lander
+from tests.e2e import pushed
 from tests.streaming.conftest import DECLARATIONS, Lake, visit
 
 QUIET = ProgressLog(quiet=True)
@@ -175,6 +176,18 @@ def test_what_was_pushed_and_not_landed_is_in_the_backup_with_its_answers(lake: 
     assert (again.home / "journals/office__visit/1.segment").read_bytes() == b"pushed"
     assert sqlite3.connect(again.home / "journals/answers.sqlite").execute("select key from answer").fetchall() == [("k",)]
     assert not list(lake.home.glob(".backup-*"))
+
+
+def test_a_push_repeated_after_a_restore_is_answered_as_before(tmp_path: Path) -> None:
+    settings = pushed.settings_of(tmp_path / "lake")
+    pushed.push_all(settings.home, tmp_path / "said")
+    backup.take(settings, tmp_path / "backups", QUIET, with_keys=True)
+    new = pushed.settings_of(tmp_path / "new" / "lake")
+    backup.restore(tmp_path / "backups", new.home, new.keys, QUIET, secrets=new.secrets)
+    pushed.push_all(new.home, tmp_path / "said again")
+    said, again = ((tmp_path / name).read_text(encoding="utf-8").splitlines() for name in ("said", "said again"))
+    assert pushed.told(again) == pushed.told(said)
+    assert pushed.wrong(new.home, said) == ([], [])
 
 
 def test_a_killed_backup_is_none_and_the_next_one_is_whole(lake: Lake, tmp_path: Path) -> None:
