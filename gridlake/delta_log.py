@@ -63,9 +63,10 @@ def set_aside_torn(log: Path, after: int = -1) -> int:
 
     Commits up to version `after` are known to be whole and not looked at again. Gives the newest version that is left, -1 where there is none.
     """
+    later = _later(log, after)
+    if later is not None and all(_is_whole_commit(_commit(log, version)) for version in later):
+        return later[-1] if later else after
     found = versions(log)
-    if found and found[-1] <= after:
-        return found[-1]
     if not found and not log.is_dir():
         return -1
     if _first_torn(log, found, after) is None:
@@ -86,15 +87,25 @@ def set_aside_torn(log: Path, after: int = -1) -> int:
     return found[-1] if found else -1
 
 
-def sync(log: Path, after: int = -1) -> None:
-    """Put every commit later than version `after`, the checkpoints and the folder's names on the disk."""
-    for version in (v for v in versions(log) if v > after):
+def sync(log: Path, after: int = -1) -> int:
+    """Put every commit later than version `after`, their checkpoints and the folder's names on the disk; gives the newest, -1 where there is none.
+
+    Without `after`, of the older commits those since the newest checkpoint.
+    """
+    later = _later(log, after)
+    if later is None:
+        newest = newest_checkpoint(log)
+        later = [v for v in versions(log) if v >= newest]
+    for version in later:
         fsync(_commit(log, version))
-    if newest_checkpoint(log) > max(after, -1):
-        fsync(_checkpoints(log)[-1])
+    checkpoints = [path for v in later if (path := log / f"{v:020}.checkpoint.parquet").exists()]
+    for checkpoint in checkpoints:
+        fsync(checkpoint)
+    if checkpoints:
         with contextlib.suppress(FileNotFoundError):
             fsync(log / HINT)
     fsync(log)
+    return later[-1] if later else after
 
 
 def newest_checkpoint(log: Path) -> int:
@@ -158,6 +169,11 @@ def lifetimes(log: Path, begin: int, files: Iterable[str]) -> dict[str, Lifetime
     return found
 
 
+def unfinished(log: Path) -> list[Path]:
+    """What writers that were killed have left of commits that they had not given a name yet; ours and those of delta-rs."""
+    return [path for path in log.iterdir() if path.name.startswith(".") or "#" in path.name or path.name.endswith(".tmp")]
+
+
 def checkpoints(log: Path) -> list[int]:
     """The versions that have a checkpoint in one file, in order."""
     return [int(path.name[:20]) for path in _checkpoints(log)]
@@ -178,6 +194,17 @@ def trim(log: Path, oldest: int, *, dry_run: bool) -> int:
             path.unlink()
         fsync(log)
     return len(old)
+
+
+def _later(log: Path, after: int) -> list[int] | None:
+    """The versions later than a known one, asked for one by one: a log that takes commits all day is long to list. None where that one is gone."""
+    if after < 0 or not _commit(log, after).exists():
+        return None
+    found = []
+    while _commit(log, after + 1).exists():
+        after += 1
+        found.append(after)
+    return found
 
 
 def _first_torn(log: Path, found: list[int], after: int) -> int | None:

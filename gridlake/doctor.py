@@ -92,7 +92,9 @@ def _tables(settings: Settings) -> str:
         missing = [f for f in tables.files(name) if not Path(f).exists()]
         if missing:
             raise FileNotFoundError(f"{name}: {len(missing)} data files of the newest version are missing")
-    return f"{len(names)} tables, every file of their newest versions is there"
+    torn = len(list(settings.tables.glob("*/*/_delta_log/*.torn-*")))
+    aside = f"; {torn} torn files of logs were set aside (infra/runbooks/torn-table.md)" if torn else ""
+    return f"{len(names)} tables, every file of their newest versions is there{aside}"
 
 
 def _inbox(settings: Settings) -> str:

@@ -385,6 +385,11 @@ class Tables:
             done += Change(files_swept=1, bytes_swept=state.st_size)
             if not dry_run:
                 file.unlink()
+        for file in delta_log.unfinished(log):
+            if file.stat().st_mtime < limit:
+                done += Change(files_swept=1, bytes_swept=file.stat().st_size)
+                if not dry_run:
+                    file.unlink()
         recent = [v for v in delta_log.versions(log) if (log / f"{v:020}.json").stat().st_mtime > limit]
         return done + Change(commits_removed=delta_log.trim(log, min([*needed, *recent]), dry_run=dry_run))
 
@@ -551,16 +556,15 @@ class Tables:
     def _sync_log(self, path: Path) -> None:
         """Everything that is in the log, also by others: a later commit is worth nothing without those before it."""
         log = path / "_delta_log"
-        newest = delta_log.versions(log)
-        if not newest:
-            raise FileNotFoundError(f"{log}: expected the commit just written, found none; something else removes files there")
         if path not in self._synced:
             # Whoever made these folders may have been killed before they were synced.
             for folder in (path, *path.parents[: len(path.relative_to(self.root).parts) + 2]):
                 if os.access(folder, os.R_OK):
                     fsync(folder)
-        delta_log.sync(log, self._synced.get(path, delta_log.newest_checkpoint(log) - 1))
-        self._synced[path] = newest[-1]
+        newest = delta_log.sync(log, self._synced.get(path, -1))
+        if newest < 0:
+            raise FileNotFoundError(f"{log}: expected the commit just written, found none; something else removes files there")
+        self._synced[path] = newest
 
     def _set_aside_torn(self, path: Path) -> int:
         newest = delta_log.set_aside_torn(path / "_delta_log", self._whole.get(path, -1))
