@@ -27,7 +27,7 @@ from tests.streaming.pushing import NDJSON, PATH, key_of
 from tests.streaming.test_push_failures import Door
 
 ROUNDS, AT_ONCE = 8, 4
-POINTS = 300 if FULL else 16
+POINTS = 300 if FULL else 10
 ANSWERED = "answered"
 
 

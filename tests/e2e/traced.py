@@ -88,12 +88,14 @@ class Replay:
         self.said: list[str] = []
         self._said_in = str(said)
         self._offsets: dict[int, int] = {}
+        self._opened: dict[int, str] = {}
         self._appending: set[int] = set()
 
     def do(self, call: Call) -> bool:
         """Do one; gives whether it wrote something under the root that a power cut may take away."""
         if call == END:
             self._offsets.clear()
+            self._opened.clear()
             self._appending.clear()
             return False
         if call.name in _NOT_MODELLED.split(","):
@@ -119,7 +121,7 @@ class Replay:
         if "O_CREAT" not in call.arguments and "O_WRONLY" not in call.arguments and "O_RDWR" not in call.arguments:
             return False
         path = self._paths(call)[0]
-        self._offsets[call.result] = 0
+        self._offsets[call.result], self._opened[call.result] = 0, path
         self._appending.discard(call.result)
         if "O_APPEND" in call.arguments:
             self._appending.add(call.result)
@@ -161,7 +163,8 @@ class Replay:
         return False
 
     def _close(self, call: Call) -> bool:
-        if call.handle is not None:
+        # A close of one thread may be told of after another thread was given the number anew.
+        if call.handle is not None and self._opened.get(call.handle[0]) == call.handle[1]:
             self._offsets.pop(call.handle[0], None)
         return False
 
