@@ -49,9 +49,7 @@ _KAFKA = "kafka://"
     "--pace", type=click.FloatRange(0, min_open=True), help="Of a stream: so many seconds of the senders in one of ours; without it, at once."
 )
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Of a stream: another inbox, in which a file a day and feed grows.")
-@click.option(
-    "--to", metavar="kafka://HOST:PORT", help="Of a stream: topics <source>.<feed>.<sender> of a Kafka cluster, made where missing."
-)
+@click.option("--to", metavar="kafka://HOST:PORT", help="Of a stream: topics <source>.<feed>.<sender> of a Kafka cluster, made where missing.")
 @click.option("--partitions", type=click.IntRange(1, 1000), default=1, show_default=True, help="Of each topic that --to makes.")
 @cli.command_options
 def simulate(
