@@ -289,6 +289,58 @@ def test_a_torn_newest_commit_is_set_aside_and_its_rows_are_landed_again(tables:
     assert len(list(log(tables).glob("*.torn-*"))) == 1, "kept for whoever looks into it"
 
 
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_a_commit_cut_short_at_the_end_of_a_line_is_torn_too(tables: Tables, lines: int) -> None:
+    tables.append(NAME, rows("a"), {"files:x": 1, "files:y": 1})
+    tables.append(NAME, rows("b"), {"files:x": 2, "files:y": 2})
+    whole = commits(tables)[-1].read_bytes().splitlines(keepends=True)
+    assert len(whole) == 4, "what it says of itself, the file, two transactions"
+    commits(tables)[-1].write_bytes(b"".join(whole[:lines]))
+    again = Tables(tables.root)
+    assert again.resume_points(NAME, ["files:x", "files:y"]) == {"files:x": 1, "files:y": 1}
+    assert keys(again) == ["a"]
+
+
+def test_a_torn_commit_takes_those_after_it_along(tables: Tables) -> None:
+    for number, key in enumerate("abcd"):
+        tables.append(NAME, rows(key), {"files:x": number})
+    commits(tables)[3].write_bytes(b"")
+    again = Tables(tables.root)
+    assert keys(again) == ["a", "b"]
+    again.append(NAME, rows("c"), {"files:x": 2})
+    assert keys(again) == ["a", "b", "c"]
+
+
+def test_a_commit_whose_name_was_lost_takes_those_after_it_along(tables: Tables) -> None:
+    for number, key in enumerate("abcd"):
+        tables.append(NAME, rows(key), {"files:x": number})
+    commits(tables)[3].unlink()
+    assert keys(Tables(tables.root)) == ["a", "b"]
+
+
+def test_a_log_that_another_engine_has_cleaned_is_left_as_it_is(tables: Tables) -> None:
+    for key in "abcd":
+        tables.append(NAME, rows(key))
+    for commit in commits(tables)[:2]:
+        commit.unlink()
+    (log(tables) / f"{1:020}.checkpoint.0000000001.0000000002.parquet").touch()
+    assert Tables(tables.root).names() == [NAME]
+    assert len(commits(tables)) == 3
+
+
+def test_what_another_process_had_not_synced_is_synced_before_what_stands_on_it(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = Tables(tables.root)
+    other.append(NAME, rows("a"))
+    order = DiskOrder(tables.path(NAME))
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # killed before it could
+    other.append(NAME, rows("b"))
+    monkeypatch.setattr(os, "fsync", order.fsync)
+    tables.append(NAME, rows("c"))
+    synced = [path for path, _ in order.events]
+    assert f"_delta_log/{2:020}.json" in synced
+    assert f"_delta_log/{3:020}.json" in synced
+
+
 @pytest.mark.parametrize("torn", [b"", b"PAR1\x15", b"\0" * 9000])
 def test_a_torn_checkpoint_loses_nothing(checkpointed: Checkpointed, torn: bytes) -> None:
     checkpointed.checkpoint.write_bytes(torn)
