@@ -34,19 +34,19 @@ def column(name: str, kind: str = "string", *, key: bool = False, **own: Any) ->
     return said
 
 
-def contract(folder: Path, source: str, feed: str, columns: list[dict[str, Any]], **own: Any) -> None:
-    """Write a contract file into a folder of contracts."""
+def contract(folder: Path, source: str, feed: str, columns: list[dict[str, Any]], version: str = "1.0.0", **own: Any) -> None:
+    """Write a contract file into a folder of contracts; a later major version stands beside the first."""
     document = {
         "apiVersion": "v3.1.0",
         "kind": "DataContract",
         "id": f"{source}.{feed}",
         "name": feed,
-        "version": "1.0.0",
+        "version": version,
         "status": "active",
         "schema": [{"name": feed, "physicalType": "file", "properties": columns}],
         "customProperties": [{"property": f"gridlake.{k}", "value": v} for k, v in own.items()],
     }
-    path = folder / source / f"{feed}.odcs.yaml"
+    path = folder / source / (f"{feed}.odcs.yaml" if version.startswith("1.") else f"{feed}.v{version[0]}.odcs.yaml")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
 
@@ -97,6 +97,15 @@ def declare(folder: Path) -> None:
         [column("walk_id", key=True, localIdOf="walk"), column("grid_id", localIdOf="grid"), column("visited_on", "date")],
         defines="walk",
     )
+    contract(
+        folder,
+        "city",
+        "walk",
+        [column("walk_no", key=True, localIdOf="walk"), column("day", "date")],
+        version="2.0.0",
+        conformsTo="walk",
+        map={"walk_id": {"column": "walk_no"}, "visited_on": {"column": "day"}},
+    )
     for name, sql in {
         "walk/daily": "-- one row per day\nselect visited_on, count(*) as walk_count\nfrom {{ ref('stg_walk') }}\ngroup by visited_on\n",
         "mart/pole": "-- one row per lamp\nselect local_id as pole_id\nfrom {{ ref('event') }}\nwhere feed = 'boston__light'\n",
@@ -127,7 +136,11 @@ def requests(run: Run) -> None:
     ]
     land(run, "boston__light", lamps, delivery=1, received_at="2011-12-01 00:00:00", sender="boston")
     visits = [{"walk_id": "V1", "grid_id": "G1", "visited_on": date(2011, 11, 8)}, {"walk_id": "V2", "visited_on": date(2011, 11, 8)}]
-    land(run, "city__walk", visits, delivery=1, received_at="2011-12-01 00:00:00")
+    land(run, "city__walk", [*visits, {"walk_id": "V4", "visited_on": date(2011, 11, 8)}], delivery=1, received_at="2011-12-01 00:00:00")
+    land(run, "city__walk", visits[:1], delivery=2, received_at="2011-12-01 00:00:00", sender="ningbo")
+    # The city has gone over to the second major version: one walk anew, one corrected, one deleted; its neighbour has not.
+    later = [{"walk_no": "V3", "day": date(2011, 11, 9)}, {"walk_no": "V1", "day": date(2011, 11, 9)}, {"walk_no": "V4", "_op": "delete"}]
+    land(run, "city__walk_v2", later, delivery=3, received_at="2011-12-01 01:00:00")
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +209,7 @@ def test_a_new_entity_has_its_union_and_its_ids(built: Built) -> None:
 
 def test_further_tables_need_one_sql_file_each(built: Built) -> None:
     tables, returned = built
-    assert tables.read("walk.daily").to_pylist() == [{"visited_on": date(2011, 11, 8), "walk_count": 2}]
+    assert tables.read("walk.daily").num_rows == 2
     assert tables.read("mart.pole").column("pole_id").to_pylist() == ["L1", None]
     assert {"walk.daily", "mart.pole"} <= returned["mart"]["tables"].keys()
 
@@ -256,3 +269,12 @@ def test_positions_and_times_keep_their_types(built: Built) -> None:
     event = by(tables, "staging.stg_boston__request", "_source_key")["1"]
     assert isinstance(event["reported_at"], datetime)
     assert event["source_version"] == 1
+
+
+def test_of_two_major_versions_a_key_is_current_in_the_newer_one_that_its_sender_has_sent_it_by(built: Built) -> None:
+    tables, _ = built
+    assert tables.row_count("staging.stg_city__walk") == 4
+    assert tables.row_count("staging.stg_city__walk_v2") == 3
+    # 8 November: V2 of the first version and the neighbour's V1; 9 November: V1 and V3 of the second. V4 was deleted by the second.
+    daily = {row["visited_on"]: row["walk_count"] for row in tables.read("walk.daily").to_pylist()}
+    assert daily == {date(2011, 11, 8): 2, date(2011, 11, 9): 2}
