@@ -108,7 +108,13 @@ class _Manual:
         self._table(
             ("通道", "地址", "格式", "回执", "适用"),
             [
-                ("文件", f"{c.source}/{c.feed}/{self._code}/", "JSONL、CSV（二者可 gzip 压缩）、XLSX、Parquet", "平台的回执表", "每日或补报，大批量"),
+                (
+                    "文件",
+                    f"{c.source}/{c.feed}/{self._code}/",
+                    "JSONL、CSV（二者可 gzip 压缩）、XLSX、Parquet",
+                    "由平台逐件提供",
+                    "每日或补报，大批量",
+                ),
                 (
                     "HTTP 推送",
                     f"POST /feeds/{c.source}/{c.feed}",
@@ -116,11 +122,20 @@ class _Manual:
                     "应答即回执，应答前已落盘",
                     "随办随报，单行至数万行",
                 ),
-                ("消息（Kafka）", f"主题 {c.source}.{c.feed}.{self._code}", "每条消息一个 JSON 对象", "平台的回执主题", "持续、高频"),
+                (
+                    "消息（Kafka）",
+                    f"主题 {c.source}.{c.feed}.{self._code}",
+                    "每条消息一个 JSON 对象",
+                    f"主题 {c.source}.{c.feed}.{self._code}.receipt",
+                    "持续、高频",
+                ),
             ],
             (2.2, 4.6, 3.8, 3.2, 3.2),
         )
-        self._text("文件通道：先以“.”或“_”开头的名字写入，写完后改名；同一报送单位的文件按文件名次序落地。CSV 首行为字段名；UTF-8 或 GB18030 编码。")
+        self._text(
+            "文件通道：先以“.”或“_”开头的名字写入，写完后改名，或写完后在旁放一个“文件名.done”；"
+            "同一报送单位的文件按文件名次序落地。CSV 首行为字段名；UTF-8 或 GB18030 编码。"
+        )
         self._text(
             "HTTP 通道：请求须签名（RFC 9421，hmac-sha256，含时间戳和一次性随机数），并带 Idempotency-Key；"
             "应答丢失时以同一 Idempotency-Key 原样重发，不会重复入库。"

@@ -38,6 +38,8 @@ class Route:
         if self.feed_id not in contracts:
             return Refusal("unknown_feed", f"no contract {self.feed_id}; there are {', '.join(contracts)}")
         contract = contracts[self.feed_id]
+        if contract.is_retired:
+            return Refusal("retired", f"{contract.source}.{contract.feed} {contract.version} is retired; send the version now in force")
         if self.sender not in senders:
             return Refusal("unknown_sender", f"no such sender; expected a topic {SHAPE} with the sender's code")
         if not senders[self.sender].may_send(contract.source, contract.feed, contract.version):
