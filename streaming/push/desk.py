@@ -228,16 +228,18 @@ class Desk:
         except OSError as error:
             kept = {id(entry) for _, entry in taken}
             self._refuse([e for e in group if id(e) not in kept], NotTaken(f"the disk does not take it: {error.strerror}"))
-        try:
-            for sender in {entry.sender for _, entry in taken}:
-                self._journal(sender).sync()
-        except OSError as error:
-            # The kernel drops pages that it failed to write, and the next fsync succeeds without them.
-            self._refuse([entry for _, entry in taken], NotTaken("the disk failed; send it again under the same key"))
-            raise JournalInDoubt(f"{self._folder}: {error.strerror}") from error
+        for sender in {entry.sender for _, entry in taken}:
+            self._sync(self._journal(sender))
         for _, entry in taken:
             entry.is_durable = True
         return taken
+
+    def _sync(self, journal: Journal) -> None:
+        try:
+            journal.sync()
+        except OSError as error:
+            # The kernel drops pages that it failed to write, and the next fsync succeeds without them.
+            raise JournalInDoubt(f"{journal.folder}: {error.strerror}") from error
 
     def _judge(self, taken: Sequence[tuple[Record, Entry]]) -> None:
         ordered = sorted(taken, key=lambda pair: (pair[1].sender, pair[0].first_row))
@@ -292,13 +294,19 @@ class Desk:
         self.failure = error
         self._run.progress.say(f"push {self.feed}: {type(error).__name__}: {error}; what is in the journal is tried again")
         with self._changed:
-            unanswered = [e for e in self._pending.values() if e.is_durable and e.receipt is None]
+            waiting = set(map(id, self._waiting))
+            unanswered = [e for e in self._pending.values() if e.receipt is None and id(e) not in waiting]
+        self._refuse([e for e in unanswered if not e.is_durable], NotTaken("a failure of this server; send it again under the same key"))
         for entry in unanswered:
-            entry.answered(AnswerLater(str(error)))
+            if entry.is_durable:
+                entry.answered(AnswerLater(str(error)))
 
     def _recover(self) -> None:
         """Land the journals' tails: first what a killed commit had begun, cut as it was then, then the rest."""
         self._judged, self._judged_rows, self._judged_bytes = [], 0, 0
+        for journal in self._journals.values():
+            # What a failure left between its writing and its fsync is landed too.
+            self._sync(journal)
         for path in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
             self._journal(path.name)
         self._lander = lander = FeedLander(self._run, self._contract, self._regions)

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,7 +25,7 @@ from gridlake.signatures import Claim, Message, SignatureRefused, check_digest, 
 from streaming.push.answers import Answer, Answers
 from streaming.push.bodies import LARGEST_BODY, BodyRefused, kind_of, unpack
 from streaming.push.desk import ANSWERS, JOURNALS, AnswerLater, Desk, Entry, NotTaken, folder_of
-from streaming.push.journal import Kind, Push
+from streaming.push.journal import JournalDamaged, Kind, Push
 from streaming.push.nonces import Nonces
 
 # Pushes that may wait for the disk at one time; more are told to come back.
@@ -84,9 +85,11 @@ class Reception:
 
     def open(self) -> None:
         """Land what a process before left in the journals; then requests may come."""
-        for feed in self._run.contracts:
-            if (self._folder / feed).is_dir():
+        for feed in sorted(path.parent.parent.name for path in self._folder.glob("*/*/id")):
+            if feed in self._run.contracts:
                 self._desk(feed)
+            elif any(path.stat().st_size for path in (self._folder / feed).glob("*/*.log")):
+                raise JournalDamaged(f"{self._folder / feed}: holds pushes that are not landed, and no contract has this name; put the contract back")
 
     def close(self) -> None:
         """Answer and land what is here."""
@@ -128,6 +131,8 @@ class Reception:
         desk = self._desks.get(contract.id)
         entry = desk.pending(sender.code, key) if desk else None
         if entry is not None and entry.receipt is None:
+            if not entry.is_durable:
+                raise _busy()
             return Told(202, _later(key))
         found = entry.receipt if entry is not None else self._found(contract, sender, key)
         if found is None:
@@ -208,18 +213,21 @@ class Reception:
             if digest != entry.push.digest:
                 raise Refused(409, "key_reused", "the same content under the same Idempotency-Key", "other content", "give other content another key")
             if before.receipt is None:
+                if isinstance(before, Entry) and not before.is_durable:
+                    raise _busy()
                 return Told(202, _later(key), was_told_before=True)
             return Told(200, before.receipt, was_told_before=True)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[bytes | Exception] = loop.create_future()
 
         def answered(result: bytes | Exception) -> None:
-            loop.call_soon_threadsafe(_set, answer, result)
+            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(_set, answer, result)
 
         entry.answered = answered
         desk.offer(entry)
         done, _ = await asyncio.wait([answer], timeout=RECEIPT_WITHIN_S)
-        if not done and desk.withdraw(entry):
+        if not done and (desk.withdraw(entry) or not entry.is_durable):
             raise _busy()
         result = answer.result() if done else AnswerLater("")
         if isinstance(result, NotTaken):

@@ -20,7 +20,7 @@ from streaming.feed_lander import prepare
 from streaming.push import desk as desks
 from streaming.push import reception as receptions
 from streaming.push.desk import JournalInDoubt, folder_of
-from streaming.push.journal import Journal
+from streaming.push.journal import Journal, JournalDamaged
 from streaming.push.reception import Reception, Refused, Told
 from tests.streaming.conftest import Lake, lines, visit
 from tests.streaming.pushing import NDJSON, PATH, key_of
@@ -57,7 +57,8 @@ class Door:
 
 
 @pytest.fixture
-def door(lake: Lake) -> Iterator[Door]:
+def door(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> Iterator[Door]:
+    monkeypatch.setattr(receptions, "RECEIPT_WITHIN_S", 60)  # however slow the machine is
     made = Door(lake)
     yield made
     made.reception.close()
@@ -199,10 +200,11 @@ def test_while_another_holds_the_table_pushes_wait_are_withdrawn_and_land_later(
         other.start()
         held.wait(WITHIN_S)
         monkeypatch.setattr(desks, "COMMIT_EVERY_S", 0.05)
-        monkeypatch.setattr(receptions, "RECEIPT_WITHIN_S", 0.5)
         assert (await door.push(2)).status == 200, "judged; its commit waits for the table"
         await asyncio.sleep(0.2)
-        assert await refusal(door.push(3)) == (503, "busy")
+        with monkeypatch.context() as impatient:
+            impatient.setattr(receptions, "RECEIPT_WITHIN_S", 0.5)
+            assert await refusal(door.push(3)) == (503, "busy")
         let_go.set()
         other.join()
         await until(lambda: door.landed() == ["V1", "V2"])
@@ -225,3 +227,26 @@ def test_a_journal_behind_bronze_is_an_error_that_names_the_runbook(door: Door) 
         path.write_bytes(content)
     with pytest.raises(Exception, match=r"holds rows 1 to 1, bronze has those up to 2.*push-journal\.md"):
         Door(door.lake)
+
+
+def test_what_a_failure_left_written_and_not_synced_is_refused_and_landed_all_the_same(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scene() -> None:
+        monkeypatch.setattr(desks, "_PAUSES_S", (0.05,))
+        assert (await door.push(1)).status == 200
+        monkeypatch.setattr(Journal, "sync", failing(1, Journal.sync, RuntimeError("no error of the disk")))
+        assert await refusal(door.push(2)) == (503, "not_kept")
+        await until(lambda: door.reception.health()["state"] == "ok")
+        assert (await door.push(2)).was_told_before, "it was landed by the recovery, under its key"
+
+    asyncio.run(scene())
+    door.reception.close()
+    assert door.landed() == ["V1", "V2"]
+    assert sum(r["received"] for r in door.lake.receipts()) == 2
+
+
+def test_pushes_of_a_feed_whose_contract_is_gone_are_not_forgotten(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    asyncio.run(door.push(1))
+    run = Run.start(door.lake.settings, quiet=True)
+    monkeypatch.setattr(run, "contracts", {name: c for name, c in run.contracts.items() if name != "office__visit"})
+    with pytest.raises(JournalDamaged, match=r"office__visit: holds pushes that are not landed, and no contract"):
+        Reception(run, door.broken.append).open()
