@@ -30,7 +30,8 @@ class OpenedLogs:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        tables.ensure(TABLE, SCHEMA)
+        with tables.only_writer(TABLE):  # another lander may be starting too
+            tables.ensure(TABLE, SCHEMA)
 
     def names(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
         """{log id: (name, first offset)} of every log that was opened under one of the names, topics for example."""

@@ -15,6 +15,7 @@ except ImportError as missing:
     raise RunError("the client confluent is not installed; do: pip install 'gridlake[confluent]', or GRIDLAKE_KAFKA_CLIENT=python") from missing
 
 _TRIES, _BETWEEN_TRIES = 200, 0.05
+_NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.SASL_AUTHENTICATION_FAILED}
 
 
 class ConfluentReader:
@@ -90,6 +91,8 @@ class ConfluentReader:
             if error is not None:
                 if error.code() == KafkaError._AUTO_OFFSET_RESET:
                     raise OffsetGone(Partition(*place))
+                if error.code() in _NOT_ALLOWED:
+                    raise RunError(f"Kafka does not let this client read: {error}; see GRIDLAKE_KAFKA_PROPERTIES and the cluster's ACLs")
                 continue  # librdkafka tries again by itself; whether the cluster answers is asked elsewhere
             fetched = found.get(place)
             if fetched is None:

@@ -95,6 +95,7 @@ class KafkaLander:
         self._broker = Broker(connection)
         self._open_reader = open_reader
         self._reader: Reader | None = None
+        self._reading: set[Partition] = set()
         self._regions = RegionTree(run.vocabularies.regions)
         self._vault = Vault(run.settings.home, run.keys)
         self._opened = OpenedLogs(run.tables)
@@ -144,8 +145,12 @@ class KafkaLander:
     def _step(self) -> bool:
         """Look, read, land what is due; whether everything there was at the start is landed."""
         self._look()
+        if not self._deliveries:
+            self._stop.wait(_POLL_SECONDS)
+            return self._options.until_caught_up
         if self._reader is None:
             self._reader = self._open_reader(self._connection, self._options.group)
+        if self._reading != set(self._deliveries):
             self._read_from(self._reader)
         self._settle(self._reader, *self._reader.lost_and_gained())
         try:
@@ -162,11 +167,11 @@ class KafkaLander:
 
     def _look(self) -> None:
         """Find topics, and see that those being landed are still the same."""
-        if self._topics and time.monotonic() - self._looked < _SECONDS_BETWEEN_LOOKS:
+        if time.monotonic() - self._looked < _SECONDS_BETWEEN_LOOKS:
             return
+        self._run.renew()
         found = self._ours(self._broker.topics())
         self._leave_gone(self._topics.keys() - found.keys())
-        before = set(self._deliveries)
         new = {name: topic for name, topic in found.items() if name not in self._topics or self._topics[name].id != topic.id}
         self._deliveries = {p: self._delivery(topic, p) for _, topic in sorted(found.items()) for p in topic.partitions}
         if new:
@@ -178,8 +183,6 @@ class KafkaLander:
             self._say(f"{len(found):,} topics of feeds, {len(reach):,} partitions, {records:,} records in them")
         self._watch.reach({self._deliveries[p]: r.end for p, r in reach.items()})
         self._topics, self._looked = found, time.monotonic()
-        if self._reader is not None and set(self._deliveries) != before:
-            self._read_from(self._reader)
 
     def _leave_gone(self, names: Set[str]) -> None:
         """Land what was read in time of topics that are no longer there."""
@@ -245,8 +248,9 @@ class KafkaLander:
         if self._options.group is None:
             reader.take(sorted(self._deliveries))
             self._settle(reader, {p for feed in self._feeds.values() for p in feed.logs}, set(self._deliveries))
-        elif self._topics:
+        else:
             reader.share(sorted(self._topics))
+        self._reading = set(self._deliveries)
 
     def _settle(self, reader: Reader, lost: set[Partition], gained: set[Partition]) -> None:
         """Let go of the partitions that are lost, and take over those that are new; what was lost and given back at once goes on."""
@@ -332,6 +336,7 @@ class KafkaLander:
         if self._reader is not None:
             self._reader.close()
         self._reader = None
+        self._reading.clear()
         self._feeds.clear()
 
     # Rows on their way

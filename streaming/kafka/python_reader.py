@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from kafka.errors import KafkaError, OffsetOutOfRangeError
+from kafka.errors import AuthorizationError, KafkaError, OffsetOutOfRangeError
 
+from gridlake.runs import RunError
 from streaming.kafka.broker import BrokerAway, Connection, Partition
 from streaming.kafka.reader import BUSY_SECONDS, PREFETCH_BYTES, SESSION_SECONDS, Fetched, OffsetGone
 
@@ -74,6 +75,8 @@ class PythonReader(ConsumerRebalanceListener):  # type: ignore[misc]
             polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=rows)
         except OffsetOutOfRangeError as error:
             raise OffsetGone(_ours(next(iter(error.args[0])))) from error
+        except AuthorizationError as error:
+            raise RunError(f"Kafka does not let this client read: {error}; see GRIDLAKE_KAFKA_PROPERTIES and the cluster's ACLs") from error
         except KafkaError as error:
             raise BrokerAway(type(error).__name__) from error
         found = []
@@ -85,7 +88,8 @@ class PythonReader(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def position(self, partition: Partition) -> int:
         """The offset after the last one that was handed over or skipped."""
-        return int(self._consumer.position(_theirs(partition)))
+        place = _theirs(partition)
+        return int(self._consumer.position(place)) if place in self._consumer.assignment() else -1
 
     def close(self) -> None:
         """Leave the group and let go of the connection."""

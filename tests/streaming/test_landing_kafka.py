@@ -314,3 +314,20 @@ def test_rows_of_aborted_transactions_are_not_landed_and_the_marks_of_finished_o
     assert landing.caught_up()["is_caught_up"]
     assert landing.rows() == ids(0, 1, 2, 20, 21, 22)
     assert landing.caught_up()["feeds"] == {}
+
+
+def test_without_a_topic_of_a_feed_there_is_nothing_to_land_until_one_is_made(landing: KafkaLanding, broker: TestBroker) -> None:
+    assert landing.caught_up()["is_caught_up"]
+    lander = landing.start("--every", "200ms")
+    landing.wait_for(lambda: "0 topics of feeds" in landing.said(), "the first look")
+    broker.topic("office.visit.north")
+    broker.send("office.visit.north", [visit(1)])
+    landing.wait_for(lambda: landing.rows() == ids(1), "the row of the new topic")
+    broker.topic("office.visit.south")
+    broker.send("office.visit.south", [visit(2, region_code="2001")])
+    landing.wait_for(lambda: landing.rows() == ids(1, 2), "the row of another new topic")
+    lander.terminate()
+    assert lander.wait(WITHIN) == 0
+    lander.communicate()
+    for name in ("office.visit.north", "office.visit.south"):
+        broker.delete(name)
