@@ -100,7 +100,7 @@ def rows(receipts: Sequence[Receipt]) -> pa.Table:
 
 def notice(log: Delivery, state: str, first_row: int, last_row: int, contract_version: str, at: datetime, message: str) -> pa.Table:
     """A receipt for rows that did not come: GAP or ENDED, with a message that says why."""
-    counts = dict.fromkeys(("batch", "received", "accepted", "refused", "duplicate", "waiting", "payload_bytes"), 0)
+    counts = dict.fromkeys((f.name for f in RECEIPT_SCHEMA if f.type == pa.int64()), 0)
     said = {"first_row": first_row, "last_row": last_row, "reasons": "{}", "contract_version": contract_version, "received_at": at, "state": state}
     sent = {"_delivery_id": log.id, "feed": log.feed, "sender_code": log.sender_code, "file_name": log.file_name, "message": message}
     return pa.Table.from_pylist([counts | said | sent], RECEIPT_SCHEMA)

@@ -34,15 +34,8 @@ def test_what_is_in_a_topic_is_landed_once_and_the_next_lander_goes_on_from_bron
     broker.send(topic, [visit(n) for n in range(1, 21)], partition=0)
     broker.send(topic, [visit(n) for n in range(21, 31)], partition=1)
     first = landing.caught_up(GRIDLAKE_KAFKA_CLIENT=client)
-    assert first["feeds"]["office__visit"] == {
-        "received": 30,
-        "accepted": 30,
-        "refused": 0,
-        "duplicate": 0,
-        "waiting": 0,
-        "deliveries": 0,
-        "already_landed": 0,
-    }
+    states = ("received", "accepted", "refused", "duplicate", "waiting")
+    assert [first["feeds"]["office__visit"][state] for state in states] == [30, 30, 0, 0, 0]
     broker.send(topic, [visit(31), visit(5)], partition=1)
     second = landing.caught_up(GRIDLAKE_KAFKA_CLIENT=client)
     assert (second["feeds"]["office__visit"]["accepted"], second["feeds"]["office__visit"]["duplicate"]) == (1, 1)
