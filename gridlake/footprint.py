@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import resource
 import time
 from pathlib import Path
+
+import pyarrow as pa
 
 _PROCESS = Path("/proc/self")
 # Written to clear_refs it sets the peak of resident memory back to what is resident now (proc(5)).
@@ -30,6 +34,15 @@ class Footprint:
             "peak_rss_mb": round(_peak_kb() / 1024),
             "written_mb": round((_written_bytes() - self._written) / 1e6, 1),
         }
+
+
+def give_memory_back() -> None:
+    """What is free in this process goes back to the system: the next step's peak is its own. Resolving 14 million keys leaves gigabytes."""
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
 
 
 def _processor_seconds() -> float:

@@ -26,7 +26,7 @@ from gridlake import contracts, senders, vocabularies
 from gridlake.contracts import Contract, Contracts, staging
 from gridlake.contracts.in_force import InForce
 from gridlake.engine import Engine, require_usable
-from gridlake.footprint import Footprint
+from gridlake.footprint import Footprint, give_memory_back
 from gridlake.privacy import Keys
 from gridlake.progress import ProgressLog
 from gridlake.senders import Senders
@@ -184,6 +184,7 @@ class Run:
                 self.save()
             raise
         self.footprints[name] = footprint.taken()
+        give_memory_back()
         self.state = "done" if name == STEPS[-1] else "running"
         self.save()
         return self.steps[name]
