@@ -213,7 +213,7 @@ def _first_torn(log: Path, found: list[int], after: int) -> int | None:
     torn = past if _torn_checkpoints(log) or _is_lost(log / HINT, log) else None
     whole = [c for c in _checkpoints(log) if _is_whole_checkpoint(c)]
     begin = int(whole[-1].name[:20]) if whole else 0
-    if not whole and found and any(log.glob("*.checkpoint.*.*")):
+    if not whole and found and (any(log.glob("*.checkpoint.*.parquet")) or any(log.glob("*.checkpoint.*.json"))):
         # Of several files, or named by a uuid: another engine made it and may have cleaned the log before it.
         begin = found[0]
     # A cleaned log begins with a checkpoint that has no commit beside it.

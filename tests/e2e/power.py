@@ -349,8 +349,11 @@ def grown(project: Path) -> Path:
     return project
 
 
-def scenes(folder: Path, chance: random.Random) -> Iterator[Scene]:
-    """A first landing, also after a killed one; a second that adds a column and makes checkpoints; repetitions after a cut, to be cut again."""
+def scenes(folder: Path, chance: random.Random, *, few: bool = False) -> Iterator[Scene]:
+    """A first landing, also after a killed one; a second, with a new column and checkpoints; maintenance; repetitions after a cut, to be cut again.
+
+    `few` leaves out pushes, which tests/e2e/test_push_power.py cuts off on its own, and one of the repetitions.
+    """
     empty = folder / "empty"
     (empty / "lake").parent.mkdir(parents=True)
     # Sealed values are alike only under the same keys.
@@ -361,10 +364,11 @@ def scenes(folder: Path, chance: random.Random) -> Iterator[Scene]:
     more_files(folder / "inbox2")
     first = Scene("a first landing", folder / "first", folder / "inbox1", DECLARATIONS, empty).record()
     yield first
-    pushes = folder / "before pushes"
-    shutil.copytree(empty, pushes)
-    pushed.key_of(pushed.settings_of(pushes / "lake"), "north")
-    yield Scene("pushes", folder / "pushes", folder / "inbox1", DECLARATIONS, pushes, command=PUSH).record()
+    if not few:
+        pushes = folder / "before pushes"
+        shutil.copytree(empty, pushes)
+        pushed.key_of(pushed.settings_of(pushes / "lake"), "north")
+        yield Scene("pushes", folder / "pushes", folder / "inbox1", DECLARATIONS, pushes, command=PUSH).record()
     begun = folder / "begun"
     shutil.copytree(first.after, begun, symlinks=True)
     tables = Tables(begun / "lake" / "tables")
@@ -379,7 +383,7 @@ def scenes(folder: Path, chance: random.Random) -> Iterator[Scene]:
     yield Scene(
         "maintenance", folder / "maintenance", folder / "inbox2", second.project, second.after, is_sound_before=True, command="maintain"
     ).record()
-    for number, scene in enumerate((first, second)):
+    for number, scene in enumerate((second,) if few else (first, second)):
         point = Point(scene, chance.choice(scene.names_changed_at), "chance", f"{chance.random()}")
         left = folder / f"left{number}"
         point.leave(left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from tests.e2e.power import Point, Scene, disturb, judge, last_line, room, scenes
 
 POINTS, POINTS_DEEP = 50, 500
+FULL = os.environ.get("GRIDLAKE_TEST_SIZE") == "full"
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +32,7 @@ def seed() -> int:
 @pytest.fixture(scope="module")
 def recorded(folder: Path, seed: int) -> list[Scene]:
     """Every scene, traced once."""
-    return list(scenes(folder, random.Random(seed)))
+    return list(scenes(folder, random.Random(seed), few=not FULL))
 
 
 def test_nothing_acknowledged_is_lost_by_a_power_cut_at_any_write(recorded: list[Scene], folder: Path, seed: int) -> None:
