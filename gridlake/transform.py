@@ -341,7 +341,7 @@ def _sql_type(kind: pa.DataType) -> str:
         return f"struct<{', '.join(f'{field.name}: {_sql_type(field.type)}' for field in kind)}>"
     if pa.types.is_timestamp(kind):
         return "timestamp"
-    return {"string": "string", "int64": "bigint", "double": "double", "bool": "boolean", "date32[day]": "date"}[str(kind)]
+    return {"string": "string", "int64": "bigint", "double": "double", "bool": "boolean", "binary": "binary", "date32[day]": "date"}[str(kind)]
 
 
 def _overlay(run: Run) -> Path | None:

@@ -6,6 +6,7 @@ free text is shown by its length.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -27,6 +28,8 @@ from gridlake.tables import Tables
 from serving import regions
 from serving.snapshots import NoSnapshot, Snapshot, Snapshots
 
+# A digest and a letter for each row of a receipt: for `gridlake receipt export`, of no use to a person.
+_ROWS_OF_RECEIPT = {"row_digests", "row_outcomes"}
 LIBRARY = ("theme", "item", "business", "sharing")
 Row = dict[str, Any]
 
@@ -172,7 +175,8 @@ class Trace:
         where = (ds.field("feed") == contract.id) & ds.field("_delivery_id").isin([delivery for delivery, _ in landed])
         rows = self._tables.read("ops.receipt", where=where).sort_by([("received_at", "ascending"), ("batch", "ascending")]).to_pylist()
         named = [(r, [row for delivery, row in landed if delivery == r["_delivery_id"] and _covers(r, row)]) for r in rows]
-        return [{**self._shown(receipt), "rows_of_this_record": sorted(numbers)} for receipt, numbers in named if numbers]
+        told = [({k: v for k, v in r.items() if k not in _ROWS_OF_RECEIPT}, numbers) for r, numbers in named if numbers]
+        return [{**self._shown(receipt), "rows_of_this_record": sorted(numbers)} for receipt, numbers in told]
 
     def _findings(self, entity: str, canonical: str) -> list[dict[str, Any]]:
         found = []
@@ -227,6 +231,8 @@ class Trace:
 
 
 def _covers(receipt: Row, row: int) -> bool:
+    if receipt.get("state") == "replayed":  # it names the rows that moved
+        return any(row in numbers for numbers in json.loads(receipt["row_outcomes"]).values())
     first, last = receipt["first_row"], receipt["last_row"]
     return first is None or last is None or first <= row <= last
 

@@ -27,12 +27,13 @@ from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze
 from gridlake.regions import RegionTree
 from gridlake.runs import Run
 from gridlake.tables import SchemaConflict, Tables
-from streaming import quarantine, receipts
+from streaming import quarantine, receipt_rows, receipts
 from streaming.bronze import Audit, BronzeRows, Digests, position
 from streaming.checks import Checks
 from streaming.decoder import Decoded, Decoder
 from streaming.gates import Gates
 from streaming.reasons import Mask, Reasons
+from streaming.receipt_rows import OUTCOMES, Salts
 from streaming.receipts import BELOW_MINIMUM, EMPTY, LANDED, REFUSED_WHOLE, WARNING, Receipt
 from streaming.repeats import Repeats
 from streaming.rows import Block, Chunk, Delivery, Unreadable
@@ -203,6 +204,13 @@ class Judged:
         found: Mask = pc.is_valid(self.waits_for).to_numpy(zero_copy_only=False)
         return found
 
+    def outcomes(self) -> bytes:
+        """A letter for each row: what becomes of it."""
+        letters = np.full(self.batch.rows, ord(OUTCOMES["accepted"]), np.uint8)
+        for mask, state in ((self.refused, "refused"), (self.duplicate, "duplicate"), (self.waiting, "waiting")):
+            letters[mask] = ord(OUTCOMES[state])
+        return letters.tobytes()
+
 
 def prepare(run: Run) -> None:
     """Create the tables of every feed, and add the columns that its contract has gained."""
@@ -227,6 +235,7 @@ class FeedLander:
         self._bronze_schema = self._tables.schema(self._bronze)
         self._repeats = Repeats(self._tables, self._bronze, contract.repeat_window)
         self._epochs: dict[str, dict[str, int]] = {}
+        self._salts = Salts(run.keys)
         self._waiting_rooms: list[WaitingRoom] | None = None
         self.released: Counter[str] = Counter()
 
@@ -466,6 +475,8 @@ class FeedLander:
         batch = judged.batch
         refused_rows, duplicate_rows, waiting_rows = (batch.per_chunk(mask) for mask in (judged.refused, judged.duplicate, judged.waiting))
         accepted_rows = batch.per_chunk(judged.accepted)
+        outcomes, ends = judged.outcomes(), np.cumsum([c.rows for c in batch.chunks]).tolist()
+        salts = self._salts.of(self.contract.id, [c.delivery.id for c in batch.chunks])
         why = judged.reasons.counts(batch.chunk_of_row, len(batch.chunks))
         warned = judged.warnings.counts(batch.chunk_of_row, len(batch.chunks), keep=~judged.refused & ~judged.waiting)
         made = []
@@ -489,6 +500,8 @@ class FeedLander:
                     received_at=batch.received_at,
                     state=state,
                     minimum=judged.rules.contract.volume.min,
+                    row_digests=receipt_rows.digests(chunk.blocks, salts[number]),
+                    row_outcomes=outcomes[ends[number] - chunk.rows : ends[number]],
                 )
             )
         return made

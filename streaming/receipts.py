@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from gridlake.contracts.compile import RECEIPT_SCHEMA
+from streaming.receipt_rows import content_digest
 from streaming.rows import Chunk, Delivery
 
 TABLE = "ops.receipt"
@@ -51,6 +52,8 @@ class Receipt:
     state: str
     minimum: int | None = None
     waiting: int = 0
+    row_digests: bytes = b""
+    row_outcomes: bytes = b""
 
     @property
     def received(self) -> int:
@@ -92,6 +95,9 @@ def rows(receipts: Sequence[Receipt]) -> pa.Table:
             "message": r.said(),
             "payload_bytes": r.chunk.payload_bytes,
             "counted_at": r.received_at,
+            "row_digests": r.row_digests,
+            "row_outcomes": r.row_outcomes,
+            "digest": content_digest(r.row_digests, r.row_outcomes),
         }
         for r in receipts
     ]
@@ -106,8 +112,19 @@ def notice(log: Delivery, state: str, first_row: int, last_row: int, contract_ve
     return pa.Table.from_pylist([counts | said | sent], RECEIPT_SCHEMA)
 
 
-def correction(of: Mapping[str, Any], counts: Mapping[str, int], reasons: Mapping[str, int], contract_version: str, at: datetime) -> dict[str, Any]:
-    """What a replay adds to the counts of an earlier receipt, as a row of the table: nothing received, rows moved between the states."""
+def correction(
+    of: Mapping[str, Any],
+    counts: Mapping[str, int],
+    reasons: Mapping[str, int],
+    rows: Mapping[str, Sequence[int]],
+    contract_version: str,
+    at: datetime,
+) -> dict[str, Any]:
+    """What a replay adds to the counts of an earlier receipt, as a row of the table: nothing received, rows moved between the states.
+
+    `rows` are the numbers of the rows that are in a state now.
+    """
+    moved = json.dumps({state: sorted(numbers) for state, numbers in sorted(rows.items())}).encode()
     added = {state: counts.get(state, 0) for state in ("accepted", "refused", "duplicate", "waiting")}
     names = {"accepted": "接收", "refused": "拒收", "duplicate": "重复", "waiting": "待关联"}
     said = "，".join(f"{names[state]} {number:+d}" for state, number in added.items() if number)
@@ -122,4 +139,7 @@ def correction(of: Mapping[str, Any], counts: Mapping[str, int], reasons: Mappin
         "message": f"重新判定第 {of['first_row']}–{of['last_row']} 行：{said}。",
         "payload_bytes": 0,
         "counted_at": of["received_at"],
+        "row_digests": b"",
+        "row_outcomes": moved,
+        "digest": content_digest(b"", moved),
     }

@@ -281,15 +281,17 @@ class Replay:
     def _correct(self, moves: pa.Table, at: datetime, number: int) -> None:
         """A receipt for each receipt whose rows have moved: what is to be added to its counts."""
         told = _Told(self._receipts(moves))
-        changed: dict[tuple[str, int], tuple[dict[str, Any], Counter[str], Counter[str]]] = {}
+        changed: dict[tuple[str, int], tuple[dict[str, Any], Counter[str], Counter[str], dict[str, list[int]]]] = {}
         for move in moves.select(["_source_position", "_delivery_id", "state", "new_state", "reasons", "new_reasons"]).to_pylist():
-            receipt = told.of(move["_delivery_id"], _row(move["_source_position"]))
-            _, counts, reasons = changed.setdefault((move["_delivery_id"], receipt["first_row"]), (receipt, Counter(), Counter()))
+            row = _row(move["_source_position"])
+            receipt = told.of(move["_delivery_id"], row)
+            _, counts, reasons, rows = changed.setdefault((move["_delivery_id"], receipt["first_row"]), (receipt, Counter(), Counter(), {}))
+            rows.setdefault(_COUNTED[move["new_state"]], []).append(row)
             counts[_COUNTED[move["new_state"]]] += 1
             counts[_COUNTED[move["state"]]] -= 1
             reasons.update(label(r["rule"], r["field"]) for r in move["new_reasons"])
             reasons.subtract(label(r["rule"], r["field"]) for r in move["reasons"])
-        made = [receipts.correction(receipt, counts, reasons, self.contract.version, at) for receipt, counts, reasons in changed.values()]
+        made = [receipts.correction(*change, self.contract.version, at) for change in changed.values()]
         self._tables.append(receipts.TABLE, pa.Table.from_pylist(made, RECEIPT_SCHEMA), {receipts.app_id(self._feed, REPLAY): number})
 
     def _receipts(self, rows: pa.Table) -> list[dict[str, Any]]:

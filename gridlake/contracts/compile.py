@@ -72,6 +72,10 @@ RECEIPT_SCHEMA = pa.schema(
         ("payload_bytes", pa.int64()),
         # When the rows were received that it counts: a replay's receipt corrects the counts of that day, not of its own.
         ("counted_at", _TIMESTAMP),
+        # 16 bytes for each row, and a letter for each; of a replay the rows that moved, as JSON. `digest` is the SHA-256 of both.
+        ("row_digests", pa.binary()),
+        ("row_outcomes", pa.binary()),
+        ("digest", pa.string()),
     ]
 )
 
