@@ -15,10 +15,12 @@ import pyarrow as pa
 import pytest
 
 from gridlake import transform
+from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA
 from gridlake.runs import Run
 from gridlake.tables import Tables
 from tests.engine.bronze import at, land, new_run
 
+EVENT = "city_platform__event"
 STEPS = ("stage", "resolve", "build", "detect", "mart")
 VILLAGE, NEXT_VILLAGE = "330106002051", "330106002053"
 REGIONS = """region_system,region_code,region_name,region_level,parent_code
@@ -110,8 +112,52 @@ def item(class_code: str, version: int = 1, **given: Any) -> dict[str, Any]:
     return {**key, "source_version": version, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
 
 
+def refuse(run: Run) -> None:
+    """Of twelve events ten were accepted, two refused."""
+    reasons = [[("maximum", "longitude")], [("maximum", "longitude"), ("code_list", "class_code")]]
+    held(run, "2026-03-12 00:00:00", "refused", 0, reasons)
+    told(run, "2026-03-12 00:00:00", received=12, accepted=10, refused=2)
+
+
+def release(run: Run) -> None:
+    """A replay has accepted the first of the two."""
+    held(run, "2026-03-15 00:00:00", "released", 1, [[]])
+    told(run, "2026-03-15 00:00:00", counted_at=at("2026-03-12 00:00:00"), state="replayed", accepted=1, refused=-1)
+
+
+def held(run: Run, received_at: str, state: str, number: int, reasons: list[list[tuple[str, str]]]) -> None:
+    run.tables.ensure(f"quarantine.{EVENT}", QUARANTINE_SCHEMA)
+    rows = [
+        {
+            "_sender_code": "hangzhou",
+            "_received_at": at(received_at),
+            "_source_position": f"files:hangzhou/e.jsonl@1#{place:010d}",
+            "_delivery_id": "files:hangzhou/e.jsonl@1",
+            "reasons": [{"rule": rule, "field": field, "detail": "expected less"} for rule, field in why],
+            "state": state,
+            "state_number": number,
+        }
+        for place, why in enumerate(reasons, 11)
+    ]
+    run.tables.append(f"quarantine.{EVENT}", pa.Table.from_pylist(rows, QUARANTINE_SCHEMA))
+
+
+def told(run: Run, received_at: str, **given: Any) -> None:
+    run.tables.ensure("ops.receipt", RECEIPT_SCHEMA)
+    row = dict.fromkeys(("received", "accepted", "refused", "duplicate", "waiting"), 0) | {
+        "_delivery_id": "files:hangzhou/e.jsonl@1",
+        "feed": EVENT,
+        "sender_code": "hangzhou",
+        "received_at": at(received_at),
+        "state": "landed",
+        "row_outcomes": b"ar",
+    }
+    run.tables.append("ops.receipt", pa.Table.from_pylist([row | given], RECEIPT_SCHEMA))
+
+
 def first(run: Run) -> None:
     """Ten events; the grid of some has not arrived yet."""
+    refuse(run)
     published = [day("2026-03-07", "makeup_workday"), day("2026-03-09", "holiday")]
     land(run, "province_platform__work_calendar", published, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "province_platform__item_catalogue", [item("0904"), item("0101")], delivery=1, received_at="2026-03-12 00:00:00")
@@ -141,6 +187,7 @@ def second(run: Run) -> None:
 
 def third(run: Run) -> None:
     """Older versions that come late (also after a deletion), a return from deletion, a step withdrawn, a grid moved, a new day."""
+    release(run)
     changes = [
         event(2, 2, day=2, class_code="0103"),
         event(5, 4, day=5, class_code="0104"),
@@ -260,6 +307,15 @@ def test_increments_are_merged_not_rebuilt(lakes: tuple[Path, Path, dict[str, An
         commits = [json.loads(line) for path in (grown / "tables" / table / "_delta_log").glob("*.json") for line in path.read_text().splitlines()]
         operations = sorted(entry["commitInfo"]["operation"] for entry in commits if "commitInfo" in entry)
         assert operations.count("MERGE") == 2, f"{table}: {operations}"
+
+
+def test_a_replay_moves_rows_on_the_day_on_which_they_came(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    day_of_receipt = one(lakes[0], "mart.feed_quality", feed=EVENT)
+    states = ("business_date", "received", "accepted", "refused", "duplicate", "waiting")
+    assert [day_of_receipt[name] for name in states] == [at("2026-03-12 00:00:00").date(), 12, 11, 1, 0, 0]
+    assert day_of_receipt["last_received_at"] == at("2026-03-12 00:00:00")
+    refusals = Tables(lakes[0] / "tables").read("mart.refusal").to_pylist()
+    assert {(r["rule"], r["field"], r["row_count"]) for r in refusals} == {("maximum", "longitude", 1), ("code_list", "class_code", 1)}
 
 
 def test_the_newest_version_wins_in_whatever_order_versions_arrive(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
