@@ -26,7 +26,7 @@ from gridlake.contracts import Contract
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
 from gridlake.regions import RegionTree
 from gridlake.runs import Run
-from gridlake.tables import SchemaConflict, Tables
+from gridlake.tables import Held, SchemaConflict, Tables
 from streaming import quarantine, receipt_rows, receipts
 from streaming.bronze import Audit, BronzeRows, Digests, position
 from streaming.checks import Checks
@@ -362,8 +362,11 @@ class FeedLander:
             from streaming.waiting import rooms_of  # it lands by a FeedLander
 
             self._waiting_rooms = rooms_of(self.contract.id, self._run, self._rules.regions)
-        while sum(left := [room.let_go(at) for room in self._waiting_rooms]):
-            self.released.update({room.feed: rows for room, rows in zip(self._waiting_rooms, left, strict=True)})
+        try:
+            while sum(left := [room.let_go(at) for room in self._waiting_rooms]):
+                self.released.update({room.feed: rows for room, rows in zip(self._waiting_rooms, left, strict=True)})
+        except Held as held:
+            self._run.progress.say(f"{held}; rows that wait are looked at again after the next batch")
 
     def catch_up(self, at: datetime) -> None:
         """See what others have landed, up to now, which is `at`; nobody can meanwhile, where the caller holds the feed."""
