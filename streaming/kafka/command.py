@@ -49,6 +49,13 @@ class Seconds(click.ParamType[float]):
 @click.option("--until-caught-up", is_flag=True, help="Land what is there now, then end. Without it: until stopped (SIGTERM, Ctrl-C).")
 @click.option("--bootstrap", help="Bootstrap servers [GRIDLAKE_KAFKA, default 127.0.0.1:9092].")
 @click.option("--group", help="Share the partitions with the other landers of this group. Without it this lander takes all of them.")
+@click.option(
+    "--lost-after",
+    type=Seconds(),
+    default="15s",
+    show_default=True,
+    help="A lander of the group that is not heard of for so long loses its partitions.",
+)
 @click.option("--every", type=Seconds(), default="2s", show_default=True, help="Rows wait so long for others, then they are landed.")
 @click.option("--batch-rows", type=click.IntRange(1, 1_000_000), default=Options.batch_rows, show_default=True, help="Or until so many are there.")
 @click.option(

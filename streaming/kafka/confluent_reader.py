@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gridlake.runs import RunError
 from streaming.kafka.broker import BrokerAway, Connection, Partition
-from streaming.kafka.reader import BUSY_SECONDS, PREFETCH_BYTES, SESSION_SECONDS, Fetched, OffsetGone
+from streaming.kafka.reader import BUSY_SECONDS, PREFETCH_BYTES, Fetched, OffsetGone
 
 try:
     from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -21,7 +21,7 @@ _NOT_ALLOWED = {KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZ
 class ConfluentReader:
     """Reads with librdkafka, which fetches ahead in threads of its own, up to PREFETCH_BYTES."""
 
-    def __init__(self, connection: Connection, group: str | None) -> None:
+    def __init__(self, connection: Connection, group: str | None, lost_after: float) -> None:
         self._lost: set[Partition] = set()
         self._gained: set[Partition] = set()
         self._consumer = Consumer(
@@ -34,8 +34,8 @@ class ConfluentReader:
                 "isolation.level": "read_committed",
                 "allow.auto.create.topics": False,
                 "partition.assignment.strategy": "roundrobin",
-                "session.timeout.ms": SESSION_SECONDS * 1000,
-                "heartbeat.interval.ms": SESSION_SECONDS * 1000 // 4,
+                "session.timeout.ms": int(lost_after * 1000),
+                "heartbeat.interval.ms": int(lost_after * 250),
                 "max.poll.interval.ms": BUSY_SECONDS * 1000,
                 "queued.max.messages.kbytes": PREFETCH_BYTES >> 10,
                 "queued.min.messages": 1_000_000,

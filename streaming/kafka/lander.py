@@ -23,7 +23,7 @@ from gridlake.tables import Fenced
 from streaming.desks import Desk, FeedDesk, UnroutedDesk
 from streaming.feed_lander import BEFORE_ANY, prepare
 from streaming.kafka.broker import Broker, BrokerAway, Connection, Partition, Reach, Topic
-from streaming.kafka.reader import Fetched, OffsetGone, Opener, Reader
+from streaming.kafka.reader import LOST_AFTER_SECONDS, Fetched, OffsetGone, Opener, Reader
 from streaming.kafka.topics import SHAPE, Route, delivery
 from streaming.landing import Counts
 from streaming.opened_logs import OpenedLogs
@@ -55,12 +55,14 @@ class _TopicsChanged(Exception):
 class Options:
     """How to land.
 
-    `feeds`: ids, all where empty. `group`: landers of one group share the partitions; None takes all of them. `every`: seconds until held rows are
-    landed. `accepted`: gaps and topics made again, as the error wrote them, that an operator has looked at and goes on beyond.
+    `feeds`: ids, all where empty. `group`: landers of one group share the partitions; None takes all of them. `lost_after`: seconds without a word
+    until a member's partitions go to others. `every`: seconds until rows that wait are landed. `accepted`: gaps and topics made again, as the error
+    wrote them, that an operator has looked at and goes on beyond.
     """
 
     feeds: tuple[str, ...] = ()
     group: str | None = None
+    lost_after: float = LOST_AFTER_SECONDS
     every: float = 2.0
     batch_rows: int = 100_000
     until_caught_up: bool = False
@@ -149,7 +151,7 @@ class KafkaLander:
             self._stop.wait(_POLL_SECONDS)
             return self._options.until_caught_up
         if self._reader is None:
-            self._reader = self._open_reader(self._connection, self._options.group)
+            self._reader = self._open_reader(self._connection, self._options.group, self._options.lost_after)
         if self._reading != set(self._deliveries):
             self._read_from(self._reader)
         self._settle(self._reader, *self._reader.lost_and_gained())

@@ -10,13 +10,13 @@ from kafka.errors import AuthorizationError, KafkaError, OffsetOutOfRangeError
 
 from gridlake.runs import RunError
 from streaming.kafka.broker import BrokerAway, Connection, Partition
-from streaming.kafka.reader import BUSY_SECONDS, PREFETCH_BYTES, SESSION_SECONDS, Fetched, OffsetGone
+from streaming.kafka.reader import BUSY_SECONDS, PREFETCH_BYTES, Fetched, OffsetGone
 
 
 class PythonReader(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads with kafka-python."""
 
-    def __init__(self, connection: Connection, group: str | None) -> None:
+    def __init__(self, connection: Connection, group: str | None, lost_after: float) -> None:
         self._lost: set[Partition] = set()
         self._gained: set[Partition] = set()
         try:
@@ -29,8 +29,8 @@ class PythonReader(ConsumerRebalanceListener):  # type: ignore[misc]
                 allow_auto_create_topics=False,
                 # Most topics of feeds have one partition: a range of each topic would give them all to one member.
                 partition_assignment_strategy=[RoundRobinPartitionAssignor],
-                session_timeout_ms=SESSION_SECONDS * 1000,
-                heartbeat_interval_ms=SESSION_SECONDS * 1000 // 4,
+                session_timeout_ms=int(lost_after * 1000),
+                heartbeat_interval_ms=int(lost_after * 250),
                 max_poll_interval_ms=BUSY_SECONDS * 1000,
                 fetch_max_bytes=PREFETCH_BYTES,
                 max_partition_fetch_bytes=PREFETCH_BYTES // 8,

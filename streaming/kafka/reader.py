@@ -13,8 +13,8 @@ from streaming.kafka.broker import Connection, Partition
 
 # What a client may have fetched and not handed over yet.
 PREFETCH_BYTES = 32 << 20
-# A member of a group that is not heard of for so long loses its partitions; the least that brokers allow by default.
-SESSION_SECONDS = 6
+# A member of a group that is not heard of for so long loses its partitions. With less, members on a busy machine lose them in turns.
+LOST_AFTER_SECONDS = 15.0
 # How long a member may be busy with a commit before the group thinks it stuck.
 BUSY_SECONDS = 300
 
@@ -68,11 +68,11 @@ class Reader(Protocol):
         """Leave the group and let go of the connection."""
 
 
-Opener = Callable[[Connection, str | None], Reader]
+Opener = Callable[[Connection, str | None, float], Reader]
 
 
 def opener(client: str) -> Opener:
-    """How to open a reader (connection, group or None) with the client of that name: python or confluent."""
+    """How to open a reader (connection, group or None, seconds after which a member is lost) with the client of that name: python or confluent."""
     if client == "python":
         from streaming.kafka.python_reader import PythonReader
 

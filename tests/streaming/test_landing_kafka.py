@@ -156,7 +156,7 @@ def test_a_topic_that_was_made_again_is_an_error_until_somebody_accepts_it(landi
 def test_two_landers_of_a_group_share_the_partitions_and_one_goes_on_where_the_other_was_killed(
     landing: KafkaLanding, broker: TestBroker, topic: str
 ) -> None:
-    landers = [landing.start("--group", "share", "--every", "200ms", "--metrics-port", "0") for _ in range(2)]
+    landers = [landing.start("--group", "share", "--every", "200ms", "--lost-after", "6s") for _ in range(2)]
     try:
         landing.wait_for(lambda: broker.members("share") == 2, "both landers to be in the group")
         broker.send(topic, [visit(n) for n in range(1, 101)], partition=0)
