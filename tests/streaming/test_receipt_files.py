@@ -23,14 +23,19 @@ FEED, DAY = "office__visit", date(2026, 6, 1)
 STRICT, MENDED = "maximum: 500", "maximum: 900"
 
 
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
-    office = Office(tmp_path)
+def landed(folder: Path) -> Office:
+    office = Office(folder)
     office.put("1.jsonl", [visit(1), visit(2, visitor_count=600), visit(1), visit(3)])
     office.put("2.csv", b"visit_id,region_code,started_at,source_version\nV7,1001,2026-05-01 09:00:00,1\nV8,9999,2026-05-01 09:00:00,1\n")
     office.put("1.jsonl", [visit(9, region_code="2001")], sender="south")
     office.land()
     return office
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
+    """A day's landing, which tests only read."""
+    return landed(tmp_path_factory.mktemp("office"))
 
 
 def exported(office: Office, day: date = DAY) -> dict[str, Any]:
@@ -105,7 +110,8 @@ def test_whoever_changes_a_receipt_is_found_out_even_with_the_platforms_key(offi
         receipt_file.verify(key_of(office).sign(document), key_of(office).public)
 
 
-def test_a_replay_stands_on_the_receipt_of_its_own_day_and_leaves_the_old_one_as_it_was(office: Office) -> None:
+def test_a_replay_stands_on_the_receipt_of_its_own_day_and_leaves_the_old_one_as_it_was(tmp_path: Path) -> None:
+    office = landed(tmp_path)
     before = exported(office)
     office.change(STRICT, MENDED)
     office.replay(at=NOW + timedelta(days=2))
@@ -118,7 +124,8 @@ def test_a_replay_stands_on_the_receipt_of_its_own_day_and_leaves_the_old_one_as
     assert json.loads(base64.b64decode(moved["row_outcomes"])) == {"accepted": [2]}
 
 
-def test_a_day_that_is_over_keeps_the_root_that_was_given_out(office: Office) -> None:
+def test_a_day_that_is_over_keeps_the_root_that_was_given_out(tmp_path: Path) -> None:
+    office = landed(tmp_path)
     exported(office)
     table = office.tables.read("ops.receipt")
     kept = table.filter([r["file_name"] != "2.csv" for r in table.to_pylist()])
