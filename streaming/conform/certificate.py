@@ -27,7 +27,7 @@ from gridlake.senders import Sender
 from gridlake.signing import SIGNATURE
 from gridlake.tables import write_file
 from gridlake.vocabularies import Vocabularies
-from streaming.conform.cases import ACCEPTED, WAITING, Case, Outcome
+from streaming.conform.cases import ACCEPTED, DUPLICATE, WAITING, Case, Outcome
 from streaming.conform.deliveries import Own
 from streaming.conform.folder import Came, Shown
 
@@ -114,6 +114,8 @@ def fits(expected: Outcome, came: Came) -> bool:
     """Whether a row ended as it must. A row that waits for what it refers to is accepted as far as its sender can see to it."""
     if expected.state == ACCEPTED:
         return came.state in {ACCEPTED, WAITING}
+    if expected.state == DUPLICATE and came.state == WAITING:
+        return True  # a repeat of a row that waits waits with it, and is a duplicate when both are let go
     return came.state == expected.state and (expected.rule is None or _has(expected, came.reasons))
 
 

@@ -25,6 +25,7 @@ from gridlake.senders import Sender
 from gridlake.vocabularies import Vocabularies
 from streaming import receipts
 from streaming.decoder import DELETE, OP
+from streaming.quarantine import REFUSED
 from streaming.reasons import label
 
 _NAMES_SHOWN = 12
@@ -73,8 +74,18 @@ def landed(run: Run, feed: str, ids: Sequence[str]) -> Landed:
     return Landed(
         run.tables.read(receipts.TABLE, where=ours & (ds.field("feed") == feed)).to_pylist(),
         run.tables.read(f"bronze.{feed}", where=ours),
-        run.tables.read(f"quarantine.{feed}", where=ours),
+        still_refused(run, feed, ours),
     )
+
+
+def still_refused(run: Run, feed: str, where: ds.Expression) -> pa.Table:
+    """Rows of quarantine that are refused; those that wait, or were let go since, are not."""
+    rows = run.tables.read(f"quarantine.{feed}", where=where).sort_by([("state_number", "descending")])
+    first: dict[str, int] = {}
+    for number, position in enumerate(rows.column("_source_position").to_pylist()):
+        first.setdefault(position, number)
+    newest = rows.take(pa.array(first.values(), pa.int64()))
+    return newest.filter(pc.equal(newest.column("state"), REFUSED))
 
 
 def judge(run: Run, contract: Contract, sender: Sender, vocabularies: Vocabularies, own: Landed, volume: int) -> Own:

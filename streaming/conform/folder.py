@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import pyarrow as pa
 import pyarrow.dataset as ds
 
 from gridlake.contracts import Contract, Contracts
@@ -19,10 +18,11 @@ from gridlake.runs import Run
 from gridlake.senders import Sender
 from gridlake.settings import Settings
 from gridlake.tables import write_file
-from streaming import receipts
+from streaming import quarantine, receipts
 from streaming.conform.cases import ACCEPTED, DUPLICATE, EMPTY, REFUSED, WAITING, WHOLE, Case
 from streaming.conform.deliveries import Landed, landed
 from streaming.files import Inbox
+from streaming.gates import feeds_of
 from streaming.landing import land_from
 from streaming.quarantine import Vault
 from streaming.rows import Block, Delivery
@@ -86,7 +86,7 @@ class FolderSandbox:
         shutil.rmtree(home, ignore_errors=True)
         self.run = Run.start(settings.model_copy(update={"home": home, "inbox": folder, "key_file": home / "keys.json"}), quiet=True)
         self.run.received_at = now or datetime.now(UTC)
-        self.run.contracts = Contracts([contract])
+        self.run.contracts = with_gates(contract, self.run.contracts)
 
     def takes(self, case: Case) -> bool:
         """A folder takes every case."""
@@ -149,7 +149,7 @@ def outcomes(run: Run, feed: str) -> dict[str, list[Came]]:
     """What came of every delivery that the lake has of a feed, by file name: one entry a row, or one for the whole of it."""
     told = run.tables.read(receipts.TABLE, where=ds.field("feed") == feed).sort_by([("_delivery_id", "ascending"), ("batch", "ascending")])
     accepted = accepted_positions(run, f"bronze.{feed}")
-    refused = refusals_by_position(run, f"quarantine.{feed}")
+    refused, waiting = held_positions(run, f"quarantine.{feed}")
     found: dict[str, list[Came]] = defaultdict(list)
     for receipt in told.to_pylist():
         name, delivery = receipt["file_name"], receipt["_delivery_id"]
@@ -165,7 +165,7 @@ def outcomes(run: Run, feed: str) -> dict[str, list[Came]]:
             elif position in refused:
                 found[name].append(Came(REFUSED, refused[position]))
             else:
-                found[name].append(Came(WAITING if receipt["waiting"] and not receipt["duplicate"] else DUPLICATE))
+                found[name].append(Came(WAITING if position in waiting else DUPLICATE))
     return dict(found)
 
 
@@ -174,7 +174,26 @@ def accepted_positions(run: Run, table: str) -> set[str]:
     return set(run.tables.read(table, columns=["_source_position"]).column(0).to_pylist())
 
 
-def refusals_by_position(run: Run, table: str) -> dict[str, tuple[tuple[str, str | None], ...]]:
-    """(rule, field) of every reason of every row in a quarantine table."""
-    rows: pa.Table = run.tables.read(table, columns=["_source_position", "reasons"])
-    return {row["_source_position"]: tuple(dict.fromkeys((reason["rule"], reason["field"]) for reason in row["reasons"])) for row in rows.to_pylist()}
+def held_positions(run: Run, table: str) -> tuple[dict[str, tuple[tuple[str, str | None], ...]], set[str]]:
+    """(reasons of every refused row as (rule, field), rows that wait) of a quarantine table, by position, each row in its newest state."""
+    rows = run.tables.read(table, columns=["_source_position", "reasons", "state", "state_number"]).sort_by([("state_number", "ascending")])
+    newest = {row["_source_position"]: row for row in rows.to_pylist()}
+    refused = {
+        position: tuple(dict.fromkeys((reason["rule"], reason["field"]) for reason in row["reasons"]))
+        for position, row in newest.items()
+        if row["state"] == quarantine.REFUSED
+    }
+    return refused, {position for position, row in newest.items() if row["state"] == quarantine.WAITING}
+
+
+def with_gates(contract: Contract, known: Contracts) -> Contracts:
+    """The contract and those for whose rows its own may wait."""
+    needed = [contract]
+    found: dict[str, Contract] = {}
+    while needed:
+        one = needed.pop()
+        found[one.id] = one
+        needed += [known[feed] for gate in one.gates for feed in feeds_of(gate.local_id_of or "", known) if feed not in found]
+    defining = {c.defines: c for c in known.values() if c.defines}
+    shapes = [defining[c.entity] for c in found.values() if c.entity in defining]
+    return Contracts([*found.values(), *(c for c in shapes if c.id not in found)])

@@ -30,8 +30,8 @@ from gridlake.settings import Settings
 from gridlake.signatures import sign
 from gridlake.tables import write_file
 from streaming import receipts
-from streaming.conform.cases import ACCEPTED, EMPTY, REFUSED, WHOLE, Case, Outcome
-from streaming.conform.deliveries import Landed
+from streaming.conform.cases import ACCEPTED, EMPTY, REFUSED, WAITING, WHOLE, Case, Outcome
+from streaming.conform.deliveries import Landed, still_refused
 from streaming.conform.folder import Came, Shown
 
 _KINDS = {
@@ -140,7 +140,7 @@ class PushSandbox:
         kit = pa.array(positions, pa.string())
         rows, refused = (
             found.filter(pc.invert(pc.is_in(found.column("_source_position"), kit)))
-            for found in (self.run.tables.read(name, where=ours) for name in (table, f"quarantine.{feed}"))
+            for found in (self.run.tables.read(table, where=ours), still_refused(self.run, feed, ours))
         )
         told = self.run.tables.read(receipts.TABLE, where=(ds.field("feed") == feed) & (ds.field("sender_code") == self.sender.code)).to_pylist()
         left = {name: sum(receipt[name] for receipt in told) - counts[name] for name in _COUNTED}
@@ -212,7 +212,7 @@ class PushSandbox:
     def _note(self, answer: _Answer) -> _Answer:
         if answer.status == 200 and not answer.was_told_before:
             self._counts.update({name: answer.body[name] for name in _COUNTED})
-            self._positions += [row["position"] for row in answer.body["rows"] if row["state"] in {ACCEPTED, REFUSED}]
+            self._positions += [row["position"] for row in answer.body["rows"] if row["state"] in {ACCEPTED, REFUSED, WAITING}]
         return answer
 
     def _came(self, case: Case, answer: _Answer) -> list[Came]:

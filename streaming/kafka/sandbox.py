@@ -20,15 +20,15 @@ import pyarrow.dataset as ds
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from gridlake.contracts import Contract, Contracts
+from gridlake.contracts import Contract
 from gridlake.runs import Run, RunError
 from gridlake.senders import Sender
 from gridlake.settings import Settings
 from gridlake.tables import write_file
 from streaming import receipts
 from streaming.conform.cases import ACCEPTED, DUPLICATE, REFUSED, WAITING, Case
-from streaming.conform.deliveries import Landed
-from streaming.conform.folder import Came, Shown, accepted_positions, refusals_by_position
+from streaming.conform.deliveries import Landed, still_refused
+from streaming.conform.folder import Came, Shown, accepted_positions, held_positions, with_gates
 from streaming.kafka.broker import Broker, BrokerAway, Connection
 from streaming.kafka.lander import KafkaLander, Options
 from streaming.kafka.reader import opener
@@ -54,7 +54,7 @@ class TopicSandbox:
         lake = place / "topic-lake"
         shutil.rmtree(lake, ignore_errors=True)
         self.run = Run.start(settings.model_copy(update={"home": lake, "key_file": lake / "keys.json"}), quiet=True)
-        self.run.contracts = Contracts([contract])
+        self.run.contracts = with_gates(contract, self.run.contracts)
         self._log = self._log_of_topic()
         self._landed = False
 
@@ -69,14 +69,13 @@ class TopicSandbox:
         self._land()
         seconds = time.monotonic() - started
         feed = self._contract.id
-        accepted, refused = accepted_positions(self.run, f"bronze.{feed}"), refusals_by_position(self.run, f"quarantine.{feed}")
-        waiting = any(r["waiting"] for r in self._told())
+        accepted, (refused, waiting) = accepted_positions(self.run, f"bronze.{feed}"), held_positions(self.run, f"quarantine.{feed}")
 
         def came(offset: int) -> Came:
             position = f"{self._log}#{offset:010d}"
             if position in accepted:
                 return Came(ACCEPTED)
-            return Came(REFUSED, refused[position]) if position in refused else Came(WAITING if waiting else DUPLICATE)
+            return Came(REFUSED, refused[position]) if position in refused else Came(WAITING if position in waiting else DUPLICATE)
 
         return {name: Shown(tuple(map(came, found)), seconds) for name, found in offsets.items()}
 
@@ -97,7 +96,7 @@ class TopicSandbox:
         kit = pa.array([f"{self._log}#{offset:010d}" for offset in produced], pa.string())
         rows, refused = (
             found.filter(pc.invert(pc.is_in(found.column("_source_position"), kit)))
-            for found in (self.run.tables.read(name, where=ours) for name in (f"bronze.{feed}", f"quarantine.{feed}"))
+            for found in (self.run.tables.read(f"bronze.{feed}", where=ours), still_refused(self.run, feed, ours))
         )
         told = self._told()
         received = sum(r["received"] for r in told) - len(produced)
