@@ -48,7 +48,7 @@ def _feeds(run: Run, now: datetime) -> list[dict[str, Any]]:
         run.tables,
         receipts.TABLE,
         f"select feed, sender_code, {', '.join(f'sum({s})::bigint as {s}' for s in _STATES)}, "
-        "(sum(received) filter (received_at >= $since))::bigint as recent, max(received_at) filter (accepted > 0) as newest "
+        "(sum(received) filter (received_at >= $since))::bigint as recent, max(received_at) filter (accepted > 0 and state <> 'replayed') as newest "
         "from read_parquet($files, union_by_name = true) group by all order by all",
         since=now - timedelta(seconds=_RATE_SECONDS),
     )
