@@ -210,8 +210,11 @@ def _later(log: Path, after: int) -> list[int] | None:
 def _first_torn(log: Path, found: list[int], after: int) -> int | None:
     """The first version that is torn or follows upon a missing one, of those since the newest checkpoint; the next one where only a checkpoint is."""
     past = found[-1] + 1 if found else 0
-    torn = past if _torn_checkpoints(log) or _is_lost(log / HINT, log) else None
-    whole = [c for c in _checkpoints(log) if _is_whole_checkpoint(c)]
+    # A checkpoint may survive without the name of its commit, which was not acknowledged then: delta-rs opens such a table and cannot append to it.
+    newest = newest_checkpoint(log)
+    is_ahead = bool(found) and newest > found[-1] and not _commit(log, newest).exists()
+    torn = past if is_ahead or _torn_checkpoints(log) or _is_lost(log / HINT, log) else None
+    whole = [c for c in _checkpoints(log) if not (is_ahead and int(c.name[:20]) >= past) and _is_whole_checkpoint(c)]
     begin = int(whole[-1].name[:20]) if whole else 0
     if not whole and found and (any(log.glob("*.checkpoint.*.parquet")) or any(log.glob("*.checkpoint.*.json"))):
         # Of several files, or named by a uuid: another engine made it and may have cleaned the log before it.

@@ -357,6 +357,18 @@ def test_a_torn_hint_to_the_checkpoint_loses_nothing(checkpointed: Checkpointed,
     assert checkpointed.tables.row_count(NAME) == 105
 
 
+def test_a_checkpoint_without_its_commit_is_set_aside(checkpointed: Checkpointed) -> None:
+    again = checkpointed.tables
+    version = int(checkpointed.checkpoint.name[:20])
+    for commit in commits(again)[version:]:
+        commit.unlink()
+    again = Tables(again.root)
+    assert again.version(NAME) == version - 1
+    again.append(NAME, rows("after"), {"files:after": 1})
+    assert again.row_count(NAME) == version
+    assert again.resume_points(NAME, [f"files:{version - 1}", f"files:{version}"]) == {f"files:{version - 1}": version - 1}
+
+
 def test_a_torn_commit_after_a_checkpoint_is_set_aside_too(checkpointed: Checkpointed) -> None:
     again = checkpointed.tables
     commits(again)[-1].write_bytes(b"")
