@@ -35,7 +35,7 @@ from tests.streaming.mutations import payloads
 
 IS_FULL = os.environ.get("GRIDLAKE_TEST_SIZE") == "full"
 PAYLOADS = 20_000 if IS_FULL else 500
-LANDED = 20_000 if IS_FULL else 200
+LANDED = 20_000 if IS_FULL else 60
 SEED = int(os.environ.get("GRIDLAKE_FUZZ_SEED", "5"))
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 DECLARED = Settings(contracts=None)
