@@ -68,8 +68,10 @@ bench: bench-simulator bench-landing bench-push bench-run ## every benchmark bes
 bench-simulator: $(STAMP) ## a million simulated events
 	$(BIN)/python -m tests.bench.bench_simulator
 
-bench-landing: $(STAMP) ## rows a second from file to bronze, beside a plain DuckDB conversion without checks
+bench-landing: $(STAMP) ## from a topic to bronze beside Structured Streaming, from files beside DuckDB, checks beside Great Expectations
+	$(BIN)/python -m tests.bench.bench_kafka
 	$(BIN)/python -m tests.bench.bench_landing
+	$(BIN)/python -m tests.bench.bench_checks
 
 bench-push: $(STAMP) ## 500 signed single-row pushes a second for a minute, each on the disk before it is answered
 	$(BIN)/python -m tests.bench.bench_push
@@ -77,8 +79,9 @@ bench-push: $(STAMP) ## 500 signed single-row pushes a second for a minute, each
 bench-run: $(STAMP) ## the whole run on 1 and 10 million events, per step, beside Apache Spark (about two hours, 60 GB)
 	$(BIN)/python -m tests.bench.bench_run
 
-chaos: $(STAMP) ## runs killed at N random points and repeated, and the power cut at POWER others (make chaos N=300 POWER=500)
+chaos: $(STAMP) ## runs killed at N points, landers disturbed at N others, the power cut at POWER (make chaos N=300 POWER=500)
 	$(BIN)/python -m tests.e2e.chaos $(or $(N),20)
+	$(BIN)/python -m tests.e2e.landing_chaos $(or $(N),30)
 	$(BIN)/python -m tests.e2e.power --points $(or $(POWER),$(N),20)
 
 dictionary: $(STAMP) ## docs/dictionary from the contracts
