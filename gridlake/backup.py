@@ -313,9 +313,7 @@ def _compare(home: Path, document: dict[str, Any]) -> dict[str, dict[str, int]]:
     for name, said in expected.items():
         now: dict[str, Any] = {"version": tables.version(name), "rows": tables.row_count(name), "state": tables.state(name)}
         files = tables.files(name)
-        counted = (
-            duckdb.sql("select count(*) from read_parquet($files, union_by_name = true)", params={"files": files}).fetchall()[0][0] if files else 0
-        )
+        counted = duckdb.execute("select count(*) from read_parquet($files, union_by_name = true)", {"files": files}).fetchall()[0][0] if files else 0
         if now != said or counted != now["rows"]:
             raise BackupError(f"{name}: expected {said}, got {now} and {counted} rows in its files; take another backup, and look into this one")
         found[name] = {"version": now["version"], "rows": now["rows"]}
