@@ -85,9 +85,12 @@ def with_keys_of(lake: Lake, home: Path) -> Path:
 
 
 def text_of(table: pa.Table) -> bytes:
-    """All text of a table in one piece, nested columns included."""
+    """All text of a table in one piece, nested columns included, and columns of bytes as they are."""
     written = io.BytesIO()
     for column in table.columns:
+        if pa.types.is_binary(column.type):
+            written.write(b"\n".join(value or b"" for value in column.to_pylist()))
+            continue
         csv.write_csv(pa.table({"c": _as_text(column)}), written)
     return written.getvalue()
 
