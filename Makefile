@@ -47,8 +47,13 @@ kafka: $(STAMP) ## a Kafka broker at 127.0.0.1:9092, returns when it answers (ne
 kafka-stop: $(STAMP) ## stop it
 	$(BIN)/python infra/kafka/server.py stop
 
+# Apache Spark keeps one core busy for minutes: what waits for it runs beside the other tests.
+PARITY := tests/engine/test_parity.py
+
 test: $(STAMP) lint ## everything that CI runs
-	$(BIN)/python -m pytest -m "not deep"
+	log=$$(mktemp); $(BIN)/python -m pytest -m "not deep" -p no:cacheprovider $(PARITY) > $$log 2>&1 & parity=$$!; \
+	$(BIN)/python -m pytest -m "not deep" --ignore=$(PARITY); rest=$$?; \
+	wait $$parity; spark=$$?; cat $$log; rm $$log; exit $$((rest | spark))
 
 test-deep: $(STAMP) lint ## the same suites at full size
 	GRIDLAKE_TEST_SIZE=full $(BIN)/python -m pytest
