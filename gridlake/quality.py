@@ -41,13 +41,11 @@ _ABOUT_THE_SCHEMA = frozenset({"ExpectNoColumnToMatch", "ExpectColumnValuesToBeO
 _OVER_ROWS = frozenset(
     {
         "ExpectColumnValuesToNotBeNull",
-        "ExpectColumnValuesToBeUnique",
         "ExpectColumnValuesToBeInSet",
         "ExpectColumnValuesToBeBetween",
         "ExpectColumnValuesToMatchRegex",
         "ExpectColumnValuesToNotMatchRegex",
         "ExpectColumnValueLengthsToBeBetween",
-        "ExpectCompoundColumnsToBeUnique",
     }
 )
 _UNIQUENESS = frozenset({"ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique"})

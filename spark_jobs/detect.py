@@ -166,14 +166,17 @@ def findings(run: Run, model: Model) -> dict[str, pa.Table]:
             F.concat_ws("；", F.transform("reasons", lambda reason: reason["reason_zh"])).alias("reason_zh"),
             F.concat_ws("; ", F.transform("reasons", lambda reason: reason["reason_en"])).alias("reason_en"),
         )
+        .toArrow()
+        .cast(FINDING)
     )
-    # Worked out twice rather than sent back: of ten million events there are more findings than a message may hold.
-    parts = contributions.join(finding.select("finding_id", "model", "subject_id"), "subject_id").toArrow()
-    evidence = parts.select(EVIDENCE.names).cast(EVIDENCE)
+    if not finding.num_rows:
+        return {"finding.finding": finding, "finding.reason": REASON.empty_table(), "finding.evidence": EVIDENCE.empty_table()}
+    keys = results.sent(run, finding.select(["finding_id", "model", "subject_id"]))
+    parts = contributions.join(keys, "subject_id").toArrow()
     return {
-        "finding.finding": finding.toArrow().cast(FINDING),
+        "finding.finding": finding,
         "finding.reason": parts.select(REASON.names).cast(REASON),
-        "finding.evidence": evidence,
+        "finding.evidence": parts.select(EVIDENCE.names).cast(EVIDENCE),
     }
 
 

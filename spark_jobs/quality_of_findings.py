@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from gridlake.runs import Run
+from spark_jobs import results
 
 TRUTH = "_truth/finding_truth.parquet"
 ALL = "all"
-# A message to the engine may hold 128 MiB; a million planted events were 250.
-_ROWS_A_MESSAGE = 100_000
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),
@@ -42,7 +39,7 @@ def measure(run: Run, models: list[str]) -> pa.Table:
     planted = pq.read_table(path, columns=["model", "kind", "sender_code", "event_id"])
     planted = planted.filter(pc.is_in(planted.column("model"), pa.array(models, pa.string())))
     truth = (
-        _sent(run, planted)
+        results.sent(run, planted)
         .select("model", "kind", F.concat_ws("-", "sender_code", "event_id").alias("subject_id"))
         .distinct()
         # What was refused, or deleted since, cannot be found.
@@ -76,12 +73,6 @@ def measure(run: Run, models: list[str]) -> pa.Table:
         .toArrow()
         .cast(SCHEMA)
     )
-
-
-def _sent(run: Run, rows: pa.Table) -> DataFrame:
-    """The rows in the engine, in as many messages as they need."""
-    parts = [run.spark.createDataFrame(rows.slice(start, _ROWS_A_MESSAGE)) for start in range(0, max(rows.num_rows, 1), _ROWS_A_MESSAGE)]
-    return reduce(DataFrame.unionByName, parts)
 
 
 def of_model(measured: pa.Table, model: str) -> dict[str, Any]:

@@ -1,10 +1,16 @@
-"""Results of a job: written through `gridlake.tables`, only when they differ from what is there, and shown in the engine's catalog."""
+"""Results of a job: written through `gridlake.tables` only when they differ from what is there, and shown in the catalog; or sent to the engine."""
 
 from __future__ import annotations
 
+from functools import reduce
+
 import pyarrow as pa
+from pyspark.sql import DataFrame
 
 from gridlake.runs import Run
+
+# A message to the engine may hold 128 MiB; a million planted events were 250.
+_ROWS_A_MESSAGE = 100_000
 
 
 def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str], *, in_order: bool = False) -> int:
@@ -23,3 +29,9 @@ def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str]
     run.tables.overwrite(name, wanted)
     run.engine.register_table(name)
     return int(wanted.num_rows)
+
+
+def sent(run: Run, rows: pa.Table) -> DataFrame:
+    """The rows in the engine, in as many messages as they need."""
+    parts = [run.spark.createDataFrame(rows.slice(start, _ROWS_A_MESSAGE)) for start in range(0, max(rows.num_rows, 1), _ROWS_A_MESSAGE)]
+    return reduce(DataFrame.unionByName, parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -17,7 +16,7 @@ from gridlake.regions import RegionTree
 from gridlake.runs import Run
 from streaming import quarantine, receipts
 from streaming.feed_lander import BEFORE_ANY, END, EPOCH, Batch, FeedLander
-from streaming.logs import Logs, Offsets
+from streaming.logs import Logs, Offsets, consecutive
 from streaming.quarantine import UNROUTED
 from streaming.reasons import Reasons, label
 from streaming.receipts import LANDED, Receipt
@@ -135,9 +134,7 @@ class UnroutedDesk:
 
     def add(self, log_id: str, offsets: Offsets, block: Block) -> None:
         """Rows of a log as read, ascending."""
-        edges = [0, *(np.flatnonzero(np.diff(offsets) != 1) + 1).tolist(), len(offsets)]
-        for start, stop in pairwise(edges):
-            part, first = block.slice(start, stop), int(offsets[start])
+        for first, part in consecutive(offsets, block):
             self._waiting.append(Chunk(self._logs[log_id], first, first, (part,), False, sum(part.sizes())))
 
     def land(self) -> list[Receipt]:

@@ -104,12 +104,15 @@ class Batch:
             references.append(block.reference if isinstance(block, Unreadable) else None)
         return payloads, references
 
+    def senders(self, rows: npt.NDArray[np.int64]) -> pa.Array:
+        """Who sent some rows."""
+        return pa.array([c.delivery.sender_code for c in self.chunks], pa.string()).take(pa.array(self.chunk_of_row[rows]))
+
     def audit(self, rows: npt.NDArray[np.int64], contract_version: str) -> Audit:
         """Where some rows come from."""
-        owner = pa.array(self.chunk_of_row[rows])
         return Audit(
-            sender_code=pa.array([c.delivery.sender_code for c in self.chunks], pa.string()).take(owner),
-            delivery_id=pa.array([c.delivery.id for c in self.chunks], pa.string()).take(owner),
+            sender_code=self.senders(rows),
+            delivery_id=pa.array([c.delivery.id for c in self.chunks], pa.string()).take(pa.array(self.chunk_of_row[rows])),
             row=pa.array(self.row_numbers[rows]),
             received_at=self.received_at,
             contract_version=contract_version,
@@ -326,16 +329,14 @@ class FeedLander:
         sound = np.flatnonzero(~refused)
         columns, op, waits_for = decoded.columns, decoded.op, pa.nulls(batch.rows, pa.string())
         if rules.gates.columns and len(sound):
-            waits_for = rules.gates.held(columns, op, _sender_of_row(batch), refused, reasons)
+            waits_for = rules.gates.held(columns, op, batch.senders(np.arange(batch.rows)), refused, reasons)
             sound = np.flatnonzero(~refused & pc.is_null(waits_for).to_numpy(zero_copy_only=False))
         if len(sound) < batch.rows:
             columns, op = {name: a.take(pa.array(sound)) for name, a in columns.items()}, op.take(pa.array(sound))
         nothing: Mask = np.zeros(batch.rows, np.bool_)
         judged = Judged(batch, rules, refused, nothing, waits_for, sound, columns, op, rules.digests.of_rows(columns, op), reasons, warnings)
-        repeated = self._repeats.among(self._senders(judged), judged.digests, batch.received_at)
-        judged = judged.without(repeated) if repeated.any() else judged
-        self._repeats.expect(self._senders(judged), judged.digests, batch.received_at)
-        return judged
+        repeated = self._repeats.among(batch.senders(judged.accepted), judged.digests, batch.received_at)
+        return judged.without(repeated) if repeated.any() else judged
 
     def commit(self, judged: Judged, unfinished: Unfinished) -> list[Receipt]:
         """Land a judged batch; gives a receipt for each chunk. Batches are committed in the order in which they were judged.
@@ -388,7 +389,7 @@ class FeedLander:
             judged = self._as_told(judged, unfinished)
             # What a killed lander had told of its rows stands, whatever came after it.
             if not any(unfinished.is_pending(c.delivery) for c in batch.chunks):
-                repeated = self._repeats.landed_meanwhile(self._senders(judged), judged.digests, batch.received_at)
+                repeated = self._repeats.landed_meanwhile(batch.senders(judged.accepted), judged.digests, batch.received_at)
                 judged = judged.without(repeated) if repeated.any() else judged
             self._commit_refused(judged, unfinished)
             barrier("landing.after_quarantine", self.contract.id)
@@ -456,9 +457,6 @@ class FeedLander:
 
     def _positions(self, judged: Judged) -> pa.Array:
         return judged.batch.audit(np.arange(judged.batch.rows), judged.rules.contract.version).position
-
-    def _senders(self, judged: Judged) -> pa.Array:
-        return judged.batch.audit(judged.accepted, judged.rules.contract.version).sender_code
 
     def _check(self, rules: Rules, batch: Batch, decoded: Decoded) -> tuple[Reasons, Reasons]:
         codes = {c.delivery.sender_code for c in batch.chunks} & self._run.senders.keys()
@@ -552,10 +550,6 @@ class FeedLander:
         """The epochs of those that are logs of ours."""
         known = self._epochs.get(table, {})
         return {app + EPOCH: known[app + EPOCH] for app in apps if app + EPOCH in known}
-
-
-def _sender_of_row(batch: Batch) -> pa.Array:
-    return pa.array([c.delivery.sender_code for c in batch.chunks], pa.string()).take(pa.array(batch.chunk_of_row))
 
 
 def _utc(at: datetime) -> datetime:

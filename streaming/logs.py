@@ -1,7 +1,7 @@
 """Logs of one feed, from records to batches: what arrives without end in consecutive numbers, a topic partition or a sender's journal.
 
 What a killed lander had begun comes first: the same rows of a log in one batch, received when it received them, so that every row ends where it
-did then. Rows wait here until they are landed; whoever reads a log stops reading while `size` is as much as may wait.
+did then. Rows wait here until they are landed; whoever reads a log bounds how much it hands in before that.
 """
 
 from __future__ import annotations
@@ -19,6 +19,12 @@ from streaming.receipts import Receipt
 from streaming.rows import Block, Chunk, Delivery
 
 Offsets = npt.NDArray[np.int64]
+
+
+def consecutive(offsets: Offsets, block: Block) -> list[tuple[int, Block]]:
+    """The rows in pieces without a gap: (the first offset, the rows) of each; `offsets` numbers the block's rows, ascending, at least one."""
+    edges = [0, *(np.flatnonzero(np.diff(offsets) != 1) + 1).tolist(), len(offsets)]
+    return [(int(offsets[start]), block.slice(start, stop)) for start, stop in pairwise(edges)]
 
 
 @dataclass
@@ -78,7 +84,7 @@ class Logs:
     def take_over(self, deliveries: Sequence[Delivery]) -> dict[str, int]:
         """Become the only lander of these logs; gives by id the offset from which each is to be read: bronze's word, nobody else's.
 
-        A log that was never landed is given as -1 + 1 = 0, whatever offset its oldest record has.
+        A log that was never landed is to be read from 0, whatever offset its oldest record has.
         """
         unfinished = self._lander.take_over(deliveries)
         for delivery in deliveries:
@@ -102,11 +108,9 @@ class Logs:
         """Rows of a log as read, ascending; `offsets` numbers those of the block. Rows before the offset that `take_over` gave are dropped."""
         log = self._logs[log_id]
         start = int(np.searchsorted(offsets, log.next))
-        edges = [start, *(np.flatnonzero(np.diff(offsets[start:]) != 1) + 1 + start).tolist(), len(offsets)]
-        for begin, end in pairwise(edges):
-            if end > begin:
-                log.waiting.append((int(offsets[begin]), block.slice(begin, end)))
-                log.next = int(offsets[end - 1]) + 1
+        if start < len(offsets):
+            log.waiting += consecutive(offsets[start:], block.slice(start, len(offsets)))
+            log.next = int(offsets[-1]) + 1
 
     def judge(self, at: datetime | None = None) -> list[Judged]:
         """Everything that waits, judged, to be committed in this order; `at` is when it was received, by default now."""

@@ -41,9 +41,8 @@ class _Rows:
         order = np.argsort(h, kind="stable")
         return _Rows(h[order], np.concatenate([self.d, later.d])[order], np.concatenate([self.s, later.s])[order])
 
-    def since(self, second: int) -> _Rows:
-        """Those received at that second or later."""
-        kept = self.s >= second
+    def where(self, kept: Mask) -> _Rows:
+        """Some of them."""
         return self if kept.all() else _Rows(self.h[kept], self.d[kept], self.s[kept])
 
     def hold(self, wanted: _Rows, window: int) -> Mask:
@@ -94,7 +93,10 @@ class Repeats:
         return self._newest
 
     def among(self, senders: pa.Array, digests: pa.Array, received_at: datetime) -> Mask:
-        """For each row whether it repeats a row judged before or an earlier one of these. Rows must be in the order of landing."""
+        """For each row whether it repeats a row judged before or an earlier one of these; the others are remembered, as they are about to be landed.
+
+        Rows must be in the order of landing.
+        """
         repeated: Mask = np.zeros(len(digests), np.bool_)
         if not len(digests):
             return repeated
@@ -105,12 +107,9 @@ class Repeats:
             repeated |= run.hold(wanted, window)
         if len(np.unique(wanted.h)) < len(wanted.h):
             repeated |= self._within(senders, digests)
+        if not repeated.all():
+            self._remember(wanted.where(~repeated))
         return repeated
-
-    def expect(self, senders: pa.Array, digests: pa.Array, received_at: datetime) -> None:
-        """Remember rows that are about to be landed."""
-        if len(digests):
-            self._remember(self._identified(senders, digests, received_at))
 
     def landed_meanwhile(self, senders: pa.Array, digests: pa.Array, received_at: datetime) -> Mask:
         """For each row whether it repeats one that another process has landed since the last look. To be asked while no other can land."""
@@ -133,7 +132,7 @@ class Repeats:
         since = int((at - self._window).timestamp())
         if self._files is not None:
             if since > self._oldest + self._window.total_seconds():
-                self._runs, self._oldest = [run.since(since) for run in self._runs], since
+                self._runs, self._oldest = [run.where(run.s >= since) for run in self._runs], since
             return
         self._oldest = since
         self._files = frozenset(self._tables.files(self._table)) if self._tables.exists(self._table) else frozenset()
