@@ -10,36 +10,27 @@ loopback only and keeps one copy. It installs no Java and touches no process but
 from __future__ import annotations
 
 import argparse
-import hashlib
-import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from processes import LOOPBACK, ServerError, began, end, fetched_jars, free_port, require_java, wait_for
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 JARS = CHECKOUT / ".kafka" / "jars"
-LOOPBACK = "127.0.0.1"
 # From cold, on two busy cores; 5 s on idle ones.
 SECONDS_TO_START = 120
 # Flushes and closes its logs; one that was killed checks them all at its next start.
 SECONDS_TO_STOP = 30
 JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-Dorg.slf4j.simpleLogger.showDateTime=true")
-
-
-class KafkaServerError(Exception):
-    """A broker that cannot be started or stopped; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -92,42 +83,23 @@ def properties(place: Place, port: int, controller_port: int) -> dict[str, str]:
     }
 
 
-def jars() -> str:
-    """The class path; fetched once for each state of the pom."""
-    pom = HERE / "pom.xml"
-    wanted = JARS / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
-    if not wanted.exists():
-        mvn = shutil.which("mvn")
-        if mvn is None:
-            raise KafkaServerError("mvn: expected Maven, it is not there; do: apt-get install maven openjdk-17-jre-headless")
-        fetched = JARS / f".fetched-{os.getpid()}"
-        command = [mvn, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise KafkaServerError(f"{pom}: Maven could not fetch the jars; {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        fetched.rename(wanted)
-    return f"{wanted}/*"
-
-
 def start(place: Place, *, port: int) -> str:
     """Start the broker and wait until it answers; gives its address. What does not answer goes down again."""
-    if shutil.which("java") is None:
-        raise KafkaServerError("java: expected Java 17, it is not there; do: apt-get install openjdk-17-jre-headless")
+    require_java()
     if running(place):
-        raise KafkaServerError(f"{place.folder}: a broker runs already; do: stop it first (make kafka-stop), or give another --folder")
+        raise ServerError(f"{place.folder}: a broker runs already; do: stop it first (make kafka-stop), or give another --folder")
     place.folder.mkdir(parents=True, exist_ok=True)
-    with _only_fetcher():
-        class_path = jars()
-    port = port or _free_port()
+    class_path = f"{fetched_jars(HERE / 'pom.xml', JARS)[0].parent}/*"
+    port = port or free_port()
     _write(place.settings, properties(place, port, _controller_port(place, port)))
     if not (place.data / "meta.properties").exists():
         _format(place, class_path)
     command = ["java", *JVM, "-cp", class_path, "kafka.Kafka", str(place.settings)]
     with place.log.open("ab") as log:
         process = subprocess.Popen(command, cwd=place.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    place.pid.write_text(f"{process.pid} {_began(process.pid)} {port}\n", encoding="ascii")
+    place.pid.write_text(f"{process.pid} {began(process.pid)} {port}\n", encoding="ascii")
     try:
-        _wait_for(lambda: answers(port), SECONDS_TO_START, f"Kafka at port {port}", (place, process))
+        wait_for(lambda: answers(port), SECONDS_TO_START, f"Kafka at port {port}", (process, place.log))
     except BaseException:
         stop(place)
         raise
@@ -140,7 +112,7 @@ def running(place: Place) -> str:
         pid, since, port = place.pid.read_text(encoding="ascii").split()
     except FileNotFoundError:
         return ""
-    return f"{LOOPBACK}:{port}" if _began(int(pid)) == since else ""
+    return f"{LOOPBACK}:{port}" if began(int(pid)) == since else ""
 
 
 def answers(port: int) -> bool:
@@ -164,11 +136,7 @@ def stop(place: Place) -> bool:
     was_running = bool(running(place))
     if was_running:
         pid, since, _ = place.pid.read_text(encoding="ascii").split()
-        os.kill(int(pid), signal.SIGTERM)
-        try:
-            _wait_for(lambda: _began(int(pid)) != since, SECONDS_TO_STOP, f"Kafka ({pid}) to end")
-        except KafkaServerError:
-            os.kill(int(pid), signal.SIGKILL)
+        end(int(pid), since, SECONDS_TO_STOP, "Kafka")
     place.pid.unlink(missing_ok=True)
     return was_running
 
@@ -179,7 +147,7 @@ def _format(place: Place, class_path: str) -> None:
     command = [*tool, "format", "--standalone", "--cluster-id", identity, "--config", str(place.settings)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise KafkaServerError(f"{place.data}: cannot be made ready for a broker; {done.stdout[-2000:]}{done.stderr[-2000:]}")
+        raise ServerError(f"{place.data}: cannot be made ready for a broker; {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def _controller_port(place: Place, port: int) -> int:
@@ -189,48 +157,13 @@ def _controller_port(place: Place, port: int) -> int:
             name, _, value = line.partition("=")
             if name == "controller.quorum.bootstrap.servers":
                 return int(value.rpartition(":")[2])
-    while (free := _free_port()) == port:
+    while (free := free_port()) == port:
         pass
     return free
 
 
 def _write(path: Path, settings: Mapping[str, str]) -> None:
     path.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
-
-
-def _wait_for(is_so: Callable[[], bool], seconds: float, what: str, started: tuple[Place, subprocess.Popen[bytes]] | None = None) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        if started and started[1].poll() is not None:
-            said = started[0].log.read_text(encoding="utf-8", errors="replace")[-3000:]
-            raise KafkaServerError(f"{what}: it ended with {started[1].returncode}; {started[0].log} ends:\n{said}")
-        if time.monotonic() > until:
-            raise KafkaServerError(f"{what}: waited {seconds:.0f} s in vain; {started[0].log if started else 'nothing more is known'}")
-        time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
-def _began(pid: int) -> str:
-    """The clock tick at which a process began, which tells it from a later one of the same id; '' where there is none or only its remains."""
-    try:
-        said = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    fields = said.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]
-
-
-@contextmanager
-def _only_fetcher() -> Iterator[None]:
-    JARS.mkdir(parents=True, exist_ok=True)
-    with (JARS / ".lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        yield
 
 
 def main() -> None:
@@ -254,7 +187,7 @@ def main() -> None:
             print(address)
         else:
             print("stopped" if stop(place) else "nothing ran")
-    except KafkaServerError as error:
+    except ServerError as error:
         sys.exit(f"infra/kafka: {error}")
 
 

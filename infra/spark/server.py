@@ -9,29 +9,25 @@ Spark itself is the pyspark wheel's; what the wheel lacks comes by the pom besid
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import grpc
 import pyspark
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from processes import LOOPBACK, ServerError, began, end, fetched_jars, free_port, require_java, wait_for
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 SPARK_HOME = Path(pyspark.__file__).parent
-LOOPBACK = "127.0.0.1"
 # Delta and what it needs that the wheel has not; the rest of what Maven fetches is in the wheel in another version.
 WANTED_JARS = (
     "delta-*.jar",
@@ -90,10 +86,6 @@ BEST = {
 }
 
 
-class SparkServerError(Exception):
-    """A server that cannot be started or stopped; the message says what to do."""
-
-
 @dataclass(frozen=True)
 class Place:
     """Where one server keeps pids, logs and scratch space."""
@@ -109,45 +101,25 @@ class Place:
         """What a process says."""
         return self.folder / "logs" / f"{name}.log"
 
-    def tail(self, name: str) -> str:
-        """The end of a process's log."""
-        return self.log(name).read_text(encoding="utf-8", errors="replace")[-3000:]
 
-
-def jars(folder: Path) -> list[Path]:
-    """The jars that the wheel lacks; fetched once for each state of the pom."""
-    pom = HERE / "pom.xml"
-    wanted = folder / hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
-    if not wanted.exists():
-        mvn = shutil.which("mvn")
-        if mvn is None:
-            raise SparkServerError("mvn: expected Maven, it is not there; do: apt-get install maven openjdk-17-jre-headless")
-        fetched = folder / f".fetched-{os.getpid()}"
-        command = [mvn, "-q", "-B", "-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise SparkServerError(f"{pom}: Maven could not fetch the jars; {done.stdout[-2000:]}{done.stderr[-2000:]}")
-        for jar in set(fetched.iterdir()) - {p for pattern in WANTED_JARS for p in fetched.glob(pattern)}:
-            jar.unlink()
-        fetched.rename(wanted)
-    return sorted(wanted.glob("*.jar"))
+def jars() -> list[Path]:
+    """The jars that the wheel lacks."""
+    return fetched_jars(HERE / "pom.xml", CHECKOUT / ".spark" / "jars", WANTED_JARS)
 
 
 def start(place: Place, *, port: int, cluster: bool, best: bool) -> str:
     """Start what is asked for and wait until it answers; gives its URL. What was started goes down again where something fails."""
-    if shutil.which("java") is None:
-        raise SparkServerError("java: expected Java 17, it is not there; do: apt-get install openjdk-17-jre-headless")
-    running = [name for name, pid, since in _recorded(place) if _began(pid) == since]
+    require_java()
+    running = [name for name, pid, since in _recorded(place) if began(pid) == since]
     if running:
-        raise SparkServerError(f"{place.folder}: {', '.join(running)} runs already; do: stop it first (make spark-stop), or give another --folder")
+        raise ServerError(f"{place.folder}: {', '.join(running)} runs already; do: stop it first (make spark-stop), or give another --folder")
     shutil.rmtree(place.folder / "scratch", ignore_errors=True)
     for folder in (place.pids, place.folder / "logs", place.folder / "scratch"):
         folder.mkdir(parents=True, exist_ok=True)
-    with _only_fetcher():
-        own_jars = jars(CHECKOUT / ".spark" / "jars")
+    own_jars = jars()
     try:
         master = _start_cluster(place, best=best) if cluster else f"local[{os.cpu_count()}]" if best else "local[2]"
-        return _start_connect(place, master, port or _free_port(), own_jars, best=best)
+        return _start_connect(place, master, port or free_port(), own_jars, best=best)
     except BaseException:
         stop(place)
         raise
@@ -157,12 +129,8 @@ def stop(place: Place) -> list[str]:
     """End the processes that `start` recorded, by id, the last one first; gives their names."""
     ended = []
     for name, pid, since in reversed(list(_recorded(place))):
-        if _began(pid) == since:
-            os.kill(pid, signal.SIGTERM)
-            try:
-                _wait_for(lambda pid=pid, since=since: _began(pid) != since, SECONDS_TO_STOP, f"{name} ({pid}) to end")  # type: ignore[misc]
-            except SparkServerError:
-                os.kill(pid, signal.SIGKILL)
+        if began(pid) == since:
+            end(pid, since, SECONDS_TO_STOP, name)
             ended.append(name)
         _pid_file(place, name).unlink(missing_ok=True)
     return ended
@@ -186,22 +154,22 @@ def _start_connect(place: Place, master: str, port: int, own_jars: list[Path], *
     process = _launch(place, "connect", command)
     with grpc.insecure_channel(f"{LOOPBACK}:{port}") as channel:
         ready = grpc.channel_ready_future(channel)
-        _wait_for(lambda: _is_done(ready), SECONDS_TO_START, f"Spark Connect at port {port}", (place, "connect", process))
+        wait_for(lambda: _is_done(ready), SECONDS_TO_START, f"Spark Connect at port {port}", (process, place.log("connect")))
     return f"sc://{LOOPBACK}:{port}"
 
 
 def _start_cluster(place: Place, *, best: bool) -> str:
-    port, page = _free_port(), _free_port()
+    port, page = free_port(), free_port()
     runner = str(SPARK_HOME / "bin" / "spark-class")
     address = ["--host", LOOPBACK, "--port", str(port), "--webui-port", str(page)]
     master = _launch(place, "master", [runner, "org.apache.spark.deploy.master.Master", *address])
     state = f"http://{LOOPBACK}:{page}/json/"
-    _wait_for(lambda: _alive_workers(state) is not None, SECONDS_TO_START, "the Master", (place, "master", master))
+    wait_for(lambda: _alive_workers(state) is not None, SECONDS_TO_START, "the Master", (master, place.log("master")))
     memory = (BEST if best else SMALL)["spark.executor.memory"]
     for number in range(1, WORKERS + 1):
         options = ["--host", LOOPBACK, "--cores", "1", "--memory", memory, "--work-dir", str(place.folder / "scratch" / f"worker-{number}")]
         worker = _launch(place, f"worker-{number}", [runner, "org.apache.spark.deploy.worker.Worker", *options, f"spark://{LOOPBACK}:{port}"])
-    _wait_for(lambda: _alive_workers(state) == WORKERS, SECONDS_TO_START, f"{WORKERS} Workers", (place, f"worker-{WORKERS}", worker))
+    wait_for(lambda: _alive_workers(state) == WORKERS, SECONDS_TO_START, f"{WORKERS} Workers", (worker, place.log(f"worker-{WORKERS}")))
     return f"spark://{LOOPBACK}:{port}"
 
 
@@ -211,19 +179,8 @@ def _launch(place: Place, name: str, command: list[str]) -> subprocess.Popen[byt
     surroundings |= {"SPARK_HOME": str(SPARK_HOME), "SPARK_LOCAL_IP": LOOPBACK, "PYSPARK_PYTHON": sys.executable}
     with place.log(name).open("wb") as log:
         process = subprocess.Popen(command, env=surroundings, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    _pid_file(place, name).write_text(f"{process.pid} {_began(process.pid)} {time.time_ns()}\n", encoding="ascii")
+    _pid_file(place, name).write_text(f"{process.pid} {began(process.pid)} {time.time_ns()}\n", encoding="ascii")
     return process
-
-
-def _wait_for(is_so: Callable[[], bool], seconds: float, what: str, started: tuple[Place, str, subprocess.Popen[bytes]] | None = None) -> None:
-    until = time.monotonic() + seconds
-    while not is_so():
-        if started and started[2].poll() is not None:
-            place, name, process = started
-            raise SparkServerError(f"{what}: {name} ended with {process.returncode}; {place.log(name)} ends:\n{place.tail(name)}")
-        if time.monotonic() > until:
-            raise SparkServerError(f"{what}: waited {seconds:.0f} s in vain; {started[0].log(started[1]) if started else 'nothing more is known'}")
-        time.sleep(0.1)
 
 
 def _is_done(ready: grpc.Future) -> bool:
@@ -242,12 +199,6 @@ def _alive_workers(state: str) -> int | None:
         return None
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
-
-
 def _pid_file(place: Place, name: str) -> Path:
     return place.pids / f"{name}.pid"
 
@@ -259,25 +210,6 @@ def _recorded(place: Place) -> list[tuple[str, int, str]]:
         pid, since, written = file.read_text(encoding="ascii").split()
         found.append((int(written), file.stem, int(pid), since))
     return [(name, pid, since) for _, name, pid, since in sorted(found)]
-
-
-def _began(pid: int) -> str:
-    """The clock tick at which a process began, which tells it from a later one of the same id; '' where there is none or only its remains."""
-    try:
-        said = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-    fields = said.rpartition(")")[2].split()
-    return "" if fields[0] == "Z" else fields[19]
-
-
-@contextmanager
-def _only_fetcher() -> Iterator[None]:
-    folder = CHECKOUT / ".spark" / "jars"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        flock(lock, LOCK_EX)
-        yield
 
 
 def main() -> None:
@@ -297,11 +229,10 @@ def main() -> None:
         if given.command == "start":
             print(start(place, port=given.port, cluster=given.cluster, best=given.best))
         elif given.command == "jars":
-            with _only_fetcher():
-                print(*jars(CHECKOUT / ".spark" / "jars"), sep="\n")
+            print(*jars(), sep="\n")
         else:
             print(f"stopped: {', '.join(stop(place)) or 'nothing ran'}")
-    except SparkServerError as error:
+    except ServerError as error:
         sys.exit(f"infra/spark: {error}")
 
 
