@@ -60,8 +60,9 @@ def _embedded_settings(memory_mb: int) -> dict[str, str]:
         # A sort or aggregate that reaches its share goes on on disk. A hash join cannot, so SQL names the smaller side of a join first.
         "SAIL_RUNTIME__MEMORY_POOL__TYPE": '"fair"',
         "SAIL_RUNTIME__MEMORY_POOL__FAIR__MAX_SIZE": str(memory_mb * 1024 * 1024),
-        # Freed memory goes back to the system after 20 s, not at once: measured on 1 M events, half the system time.
-        "MIMALLOC_PURGE_DELAY": "20000",
+        # Freed memory goes back to the system after 1 s. On 1 M events, from staging to the report: at once takes twice the system time, after
+        # 20 s a third more memory (3.9 GB instead of 2.8) for a sixteenth less processor time.
+        "MIMALLOC_PURGE_DELAY": "1000",
     }
 
 

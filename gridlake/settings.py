@@ -20,7 +20,9 @@ class Settings(BaseSettings):
     home: Path = Field(Path("lake"), description="the lake: tables, snapshots, reports, run ledger, logs")
     inbox: Path = Field(Path("inbox"), description="where senders' files lie: <source>/<feed>/<sender>/<file>")
     engine: str = Field("embedded", description="'embedded' (Sail in this process) or sc://host:port (Apache Spark)")
-    memory_mb: int = Field(2000, gt=0, description="what sorts, aggregates and joins of the embedded engine may hold before they spill to the disk")
+    memory_mb: int = Field(
+        2000, gt=0, description="what sorts, aggregates and joins of the embedded engine, and a snapshot's, may hold before they spill to the disk"
+    )
     contracts: Path | None = Field(None, description="a folder of further contracts, senders, vocabularies and models")
     key_file: Path | None = Field(None, description="column keys; default <home>.keys.json, beside the lake, never in it")
     secret_file: Path | None = Field(

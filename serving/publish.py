@@ -18,6 +18,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from gridlake import dictionary, quality
 from gridlake.barriers import barrier
@@ -103,6 +105,7 @@ def _write_marts(run: Run, marts: list[str], path: Path) -> tuple[dict[str, str]
     digests: dict[str, str] = {}
     with duckdb.connect(str(path)) as database:
         database.execute("set TimeZone = 'UTC'")
+        database.execute(f"set memory_limit = '{run.settings.memory_mb}MB'")  # beyond it goes on on disk, beside the file
         database.execute("create schema mart")
         with run.progress.task("发布 marts", total=len(marts)) as task:
             for name in marts:
@@ -132,9 +135,13 @@ def _copy(run: Run, database: duckdb.DuckDBPyConnection, name: str) -> None:
 
 
 def _row_digest(database: duckdb.DuckDBPyConnection, name: str) -> str:
-    digest = f"select count(*), sha256(coalesce(string_agg(d, '' order by d), '')) from (select sha256(to_json(t)) as d from {name} as t)"
-    ((count, rows),) = database.execute(digest).fetchall()
-    return f"{count}:{rows}"
+    """The number of rows and a digest of the rows' digests, in order; sorted on disk where they are many."""
+    whole, count = hashlib.sha256(), 0
+    for batch in database.sql(f"select sha256(to_json(t)) as digest from {name} as t order by digest").to_arrow_reader():
+        count += batch.num_rows
+        (digests,) = pc.binary_join(pa.ListArray.from_arrays([0, batch.num_rows], batch.column(0)), "")
+        whole.update(digests.as_py().encode())
+    return f"{count}:{whole.hexdigest()}"
 
 
 def _region_systems(run: Run, database: duckdb.DuckDBPyConnection) -> dict[str, RegionSystem]:

@@ -171,8 +171,8 @@ def findings(run: Run, model: Model) -> dict[str, pa.Table]:
     )
     if not finding.num_rows:
         return {"finding.finding": finding, "finding.reason": REASON.empty_table(), "finding.evidence": EVIDENCE.empty_table()}
-    keys = results.sent(run, finding.select(["finding_id", "model", "subject_id"]))
-    parts = contributions.join(keys, "subject_id").toArrow()
+    with results.sent(run, "finding", finding.select(["finding_id", "model", "subject_id"])) as keys:
+        parts = contributions.join(keys, "subject_id").toArrow()
     return {
         "finding.finding": finding,
         "finding.reason": parts.select(REASON.names).cast(REASON),

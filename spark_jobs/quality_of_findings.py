@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -25,6 +26,24 @@ SCHEMA = pa.schema(
     ]
 )
 
+_MEASURE = f"""
+    with planted as (select distinct model, subject_id from arrived),
+    caught as (select distinct model, subject_id from found),
+    recalled as (
+        select model, kind, subject_id in (select subject_id from caught where caught.model = arrived.model) as is_found from arrived
+        union all
+        select model, '{ALL}', subject_id in (select subject_id from caught where caught.model = planted.model) from planted
+    ),
+    judged as (
+        select model, unnest([kind, '{ALL}']) as kind, subject_id in (select subject_id from planted where planted.model = found.model) as is_planted
+        from found
+    ),
+    recall as (select model, kind, count(*) as truth_count, count_if(is_found) as found_count from recalled group by all),
+    precision as (select model, kind, avg(is_planted::int) as precision from judged group by all)
+    select model, kind, truth_count, found_count, round(precision, 6) as precision, round(found_count / truth_count, 6) as recall
+    from recall left join precision using (model, kind)
+"""
+
 
 def measure(run: Run, models: list[str]) -> pa.Table:
     """One row per model and planted kind, and one with kind `all`; no rows where the inbox has no truth.
@@ -38,41 +57,27 @@ def measure(run: Run, models: list[str]) -> pa.Table:
         return SCHEMA.empty_table()
     planted = pq.read_table(path, columns=["model", "kind", "sender_code", "event_id"])
     planted = planted.filter(pc.is_in(planted.column("model"), pa.array(models, pa.string())))
-    truth = (
-        results.sent(run, planted)
-        .select("model", "kind", F.concat_ws("-", "sender_code", "event_id").alias("subject_id"))
-        .distinct()
-        # What was refused, or deleted since, cannot be found.
-        .join(run.spark.table("business.event").select(F.col("event_id").alias("subject_id")), "subject_id", "left_semi")
-    )
-    found = run.spark.table("finding.finding").select("model", "subject_id", "finding_id")
-    heaviest = (
-        run.spark.table("finding.reason").groupBy("finding_id").agg(F.min(F.struct((-F.col("contribution")).alias("rank"), "factor")).alias("first"))
-    )
-    any_kind = truth.select("model", "subject_id", F.col("subject_id").alias("planted_id")).distinct()
-    judged = (
-        found.join(heaviest, "finding_id")
-        .join(any_kind, ["model", "subject_id"], "left")
-        .select("model", F.col("first")["factor"].alias("kind"), F.col("planted_id").isNotNull().alias("is_planted"))
-    )
-    recalled = truth.join(found, ["model", "subject_id"], "left").select(
-        "model", "kind", "subject_id", F.col("finding_id").isNotNull().alias("is_found")
-    )
-    recall = recalled.groupBy("model", "kind").agg(F.count("*").alias("truth_count"), F.sum(F.col("is_found").cast("bigint")).alias("found_count"))
-    whole = recalled.select("model", F.lit(ALL).alias("kind"), "subject_id", "is_found").distinct()
-    recall = recall.unionByName(
-        whole.groupBy("model", "kind").agg(F.count("*").alias("truth_count"), F.sum(F.col("is_found").cast("bigint")).alias("found_count"))
-    )
-    judged = judged.unionByName(judged.withColumn("kind", F.lit(ALL)))
-    precision = judged.groupBy("model", "kind").agg(F.avg(F.col("is_planted").cast("double")).alias("precision"))
-    return (
-        recall.join(precision, ["model", "kind"], "left")
-        .withColumn("recall", F.round(F.col("found_count") / F.col("truth_count"), 6))
-        .withColumn("precision", F.round("precision", 6))
-        .select(*SCHEMA.names)
-        .toArrow()
-        .cast(SCHEMA)
-    )
+    # A set at a time: in one query of the engine, joins that cannot spill would hold all of them at once.
+    with duckdb.connect() as connection:
+        connection.register("arrived", _arrived(run, planted))
+        connection.register("found", _found(run))
+        return connection.sql(_MEASURE).to_arrow_table().cast(SCHEMA)
+
+
+def _arrived(run: Run, planted: pa.Table) -> pa.Table:
+    """model, kind, subject_id of what was planted and reached the library: what was refused, or deleted since, cannot be found."""
+    with results.sent(run, "finding_truth", planted) as truth:
+        subjects = truth.select("model", "kind", F.concat_ws("-", "sender_code", "event_id").alias("subject_id")).distinct()
+        events = run.spark.table("business.event").select(F.col("event_id").alias("subject_id"))
+        return subjects.join(events, "subject_id", "left_semi").toArrow()
+
+
+def _found(run: Run) -> pa.Table:
+    """model, subject_id of each finding, and as `kind` the factor that contributes most to it; of equals the first by name."""
+    finding = run.spark.table("finding.finding").select("model", "subject_id", "finding_id")
+    reason = run.spark.table("finding.reason")
+    heaviest = reason.groupBy("finding_id").agg(F.min(F.struct((-F.col("contribution")).alias("rank"), "factor")).alias("first"))
+    return finding.join(heaviest, "finding_id").select("model", "subject_id", F.col("first")["factor"].alias("kind")).toArrow()
 
 
 def of_model(measured: pa.Table, model: str) -> dict[str, Any]:

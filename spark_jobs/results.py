@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
 from gridlake.runs import Run
-
-# A message to the engine may hold 128 MiB; a million planted events were 250.
-_ROWS_A_MESSAGE = 100_000
 
 
 def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str], *, in_order: bool = False) -> int:
@@ -31,7 +30,13 @@ def write(run: Run, name: str, rows: pa.Table, schema: pa.Schema, key: list[str]
     return int(wanted.num_rows)
 
 
-def sent(run: Run, rows: pa.Table) -> DataFrame:
-    """The rows in the engine, in as many messages as they need."""
-    parts = [run.spark.createDataFrame(rows.slice(start, _ROWS_A_MESSAGE)) for start in range(0, max(rows.num_rows, 1), _ROWS_A_MESSAGE)]
-    return reduce(DataFrame.unionByName, parts)
+@contextmanager
+def sent(run: Run, name: str, rows: pa.Table) -> Iterator[DataFrame]:
+    """The rows in the engine while the context lasts: by a file, since a message to it may hold no more than 128 MiB."""
+    path = run.settings.home.absolute() / "scratch" / f"{name}.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(rows, path)
+    try:
+        yield run.spark.read.parquet(str(path))
+    finally:
+        path.unlink()

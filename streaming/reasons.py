@@ -22,7 +22,7 @@ _COLUMN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.\-]{0,63}")
 _LONG_NUMBER = re.compile(r"[0-9]{6}")
 UNPRINTED = "(not shown)"
 # Rules whose field is a name that the sender chose. A thousand rows that each name their columns otherwise are one mistake, not a thousand.
-_NAMED_BY_SENDERS = frozenset({"unknown_column", "duplicate_key"})
+NAMED_BY_SENDERS = frozenset({"unknown_column", "duplicate_key"})
 _NAMES_TOLD_APART = 50
 
 
@@ -69,7 +69,7 @@ class Reasons:
         rows_of: dict[tuple[str, str | None, str], list[Rows]] = {}
         for entry in self.entries:
             key = (entry.rule, entry.field, entry.detail)
-            if key not in rows_of and entry.rule in _NAMED_BY_SENDERS and len(rows_of) >= _NAMES_TOLD_APART:
+            if key not in rows_of and entry.rule in NAMED_BY_SENDERS and len(rows_of) >= _NAMES_TOLD_APART:
                 key = (entry.rule, UNPRINTED, entry.detail)
             rows_of.setdefault(key, []).append(entry.rows)
         return Reasons([Reason(*key, np.unique(np.concatenate(rows))) for key, rows in rows_of.items()])
@@ -94,18 +94,19 @@ class Reasons:
         return found
 
     def lists(self, rows: Rows) -> pa.Array:
-        """The causes of each of the given rows (ascending), as list<struct<rule, field, detail>>."""
+        """The causes of each of the given rows (ascending), as list<struct<rule, field, detail>>, in an order that other rows do not change."""
         if not self.entries or not len(rows):
             return pa.array([[] for _ in rows], REASON_TYPE)
-        owner = np.concatenate([e.rows for e in self.entries])
-        entry = np.repeat(np.arange(len(self.entries)), [len(e.rows) for e in self.entries])
+        entries = sorted(self.entries, key=lambda e: (e.rule, e.field or "", e.detail))
+        owner = np.concatenate([e.rows for e in entries])
+        entry = np.repeat(np.arange(len(entries)), [len(e.rows) for e in entries])
         wanted = np.isin(owner, rows)
         owner, entry = owner[wanted], entry[wanted]
         order = np.argsort(owner, kind="stable")
         owner, entry = owner[order], entry[order]
         offsets = np.append(np.searchsorted(owner, rows), len(owner)).astype(np.int32)
         struct = pa.StructArray.from_arrays(
-            [pa.array([getattr(e, name) for e in self.entries], pa.string()).take(pa.array(entry)) for name in ("rule", "field", "detail")],
+            [pa.array([getattr(e, name) for e in entries], pa.string()).take(pa.array(entry)) for name in ("rule", "field", "detail")],
             fields=list(REASON_TYPE.value_type),
         )
         return pa.ListArray.from_arrays(pa.array(offsets), struct, type=REASON_TYPE)

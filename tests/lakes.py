@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,12 @@ class Rows:
 
     schema: pa.Schema
     files: tuple[str, ...]
+    without: frozenset[str] = WHEN_AND_WHO
 
     @property
     def columns(self) -> dict[str, pa.DataType]:
         """The columns that are compared, in the order of their names."""
-        return {name: self.schema.field(name).type for name in sorted(self.schema.names) if name not in WHEN_AND_WHO}
+        return {name: self.schema.field(name).type for name in sorted(self.schema.names) if name not in self.without}
 
     @property
     def query(self) -> str:
@@ -38,10 +40,11 @@ class Rows:
         return f"(select {shown} from (select * from read_parquet({list(self.files)}, union_by_name = true)))"
 
 
-def content(home: Path) -> dict[str, Rows]:
-    """Every table of a lake as it stands now."""
+def content(home: Path, without: Collection[str] = ()) -> dict[str, Rows]:
+    """Every table of a lake as it stands now; `without` names more columns that are not compared."""
     tables = Tables(home / "tables")
-    return {n: Rows(tables.schema(n), tuple(tables.files(n))) for n in tables.names() if n not in NOT_COMPARED}
+    left_out = WHEN_AND_WHO.union(without)
+    return {n: Rows(tables.schema(n), tuple(tables.files(n)), left_out) for n in tables.names() if n not in NOT_COMPARED}
 
 
 def differing(one: dict[str, Rows], other: dict[str, Rows]) -> dict[str, str]:

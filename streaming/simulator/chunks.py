@@ -308,9 +308,18 @@ class Workshop:
         return self._pool.map(work, jobs) if self._pool else map(work, jobs)
 
     def dismiss(self) -> None:
-        """Let the processes go, and their memory; the folder stays."""
+        """Let each process go, and its memory, once it has done what it was given; the folder stays."""
         if self._pool:
-            self._pool.shutdown()
+            self._pool.shutdown(wait=False)
+
+
+def laid_out(folder: Path) -> tuple[Scene, Plan]:
+    """The scene and the plan that lie in a workshop's folder."""
+    scene = pickle.loads((folder / _SCENE).read_bytes())  # noqa: S301 - written by this run
+    with pa.memory_map(str(folder / _PLAN)) as source:
+        plan = pa.ipc.open_file(source)
+        bounds = np.cumsum([0, *(plan.get_batch(number).num_rows for number in range(plan.num_record_batches))])
+        return scene, Plan(plan.read_all().to_pandas(), tuple(bounds.tolist()))
 
 
 @contextmanager

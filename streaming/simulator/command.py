@@ -48,6 +48,8 @@ _KAFKA = "kafka://"
 @click.option(
     "--pace", type=click.FloatRange(0, min_open=True), help="Of a stream: so many seconds of the senders in one of ours; without it, at once."
 )
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Of a stream: only what is sent on this day (the senders' clock) or later.")
+@click.option("--before", type=click.DateTime(["%Y-%m-%d"]), help="Of a stream: only what is sent before this day.")
 @click.option("--into", type=click.Path(path_type=Path, file_okay=False), help="Of a stream: another inbox, in which a file a day and feed grows.")
 @click.option("--to", metavar="kafka://HOST:PORT", help="Of a stream: topics <source>.<feed>.<sender> of a Kafka cluster, made where missing.")
 @click.option("--partitions", type=click.IntRange(1, 1000), default=1, show_default=True, help="Of each topic that --to makes.")
@@ -60,6 +62,8 @@ def simulate(
     event_format: Format,
     stream: bool,
     pace: float | None,
+    since: datetime | None,
+    before: datetime | None,
     into: Path | None,
     to: str | None,
     partitions: int,
@@ -69,9 +73,10 @@ def simulate(
 
     \b
     gridlake simulate --stream --pace 50 --to kafka://127.0.0.1:9092     then send it into topics, at 50 times its pace
+    gridlake simulate --stream --since 2026-10-31 --into tomorrow        then only its last day, as files
     """
-    if (pace or into or to) and not stream:
-        raise click.UsageError("--pace, --into and --to are of a stream; add --stream")
+    if (pace or since or before or into or to) and not stream:
+        raise click.UsageError("--pace, --since, --before, --into and --to are of a stream; add --stream")
     if into and to:
         raise click.UsageError("a stream goes one way: --into a folder or --to Kafka")
     if to and not to.startswith(_KAFKA):
@@ -86,7 +91,7 @@ def simulate(
     )
 
     if stream:
-        rows = replay.paced(replay.replay(settings.inbox), pace)
+        rows = replay.paced(replay.between(replay.replay(settings.inbox), since, before), pace)
         if to:
             count = Sink(Connection.read(to.removeprefix(_KAFKA), settings.kafka_properties), partitions).send(rows)
         else:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,25 +19,10 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
-from streaming.simulator import (
-    chunks,
-    city_lists,
-    departments,
-    dirt,
-    disputes,
-    feeds,
-    interface_calls,
-    people,
-    profiles,
-    publications,
-    residents,
-    reviews,
-    tasks,
-    teams,
-    visits,
-)
+from streaming.simulator import beside_events, chunks, dirt, people, profiles, teams
+from streaming.simulator.beside_events import Sent
 from streaming.simulator.event_feeds import Format
-from streaming.simulator.parcels import Feed, replace, write
+from streaming.simulator.parcels import replace
 from streaming.simulator.plan import Plan, set_scene, stream
 from streaming.simulator.plan import plan as draw_plan
 from streaming.simulator.territory import Territory, check_cities, every_city, lay_out
@@ -48,17 +33,6 @@ MODEL, WRONG_EVENT = "invalid_event", "wrong_event"
 _LEDGER = "simulation.json"
 _PLANTED_EVENTS = 10
 ALL_CITIES = "all"
-Stream: TypeAlias = Callable[[str], np.random.Generator]
-_DIRT_COLUMNS = {
-    "feed": pa.string(),
-    "sender_code": pa.string(),
-    "file_name": pa.string(),
-    "row_number": pa.int64(),
-    "kind": pa.string(),
-    "expected_state": pa.string(),
-    "rule": pa.string(),
-    "field": pa.string(),
-}
 
 
 class InboxTaken(RunError):
@@ -153,7 +127,7 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
         return stream(parameters.seed, name)
 
     first_day = np.datetime64(parameters.until) - np.timedelta64(parameters.days - 1, "D")
-    planted, truth = people.Planted(), Truth()
+    planted, sent = people.Planted(), Sent()
     progress.say("simulating grids and teams")
     territory = lay_out(random("territory"), vocabularies, parameters.cities, parameters.villages)
     members = teams.gather(random("teams"), territory, first_day, parameters.days)
@@ -161,9 +135,6 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
     progress.say("simulating events and their handling")
     scene = set_scene(parameters.seed, territory, members, vocabularies, first_day, parameters.days)
     plan = draw_plan(scene, parameters.events if parameters.scale is None else _reported_by(territory, parameters.days, parameters.scale))
-    rows: dict[str, int] = {}
-    files: list[str] = []
-    spoiled: list[pd.DataFrame] = []
     with chunks.workshop(inbox, scene, plan) as shop:
         with progress.task("making events", total=len(plan.bounds) - 1) as task:
             made = []
@@ -173,45 +144,42 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
         jobs = chunks.file_jobs(random("broken files"), inbox, made)
         with progress.task("writing events", total=len(jobs)) as task:
             for written in shop.do(chunks.write_file, jobs):
-                files.append(written.path)
-                rows[written.feed] = rows.get(written.feed, 0) + written.rows
-                spoiled.append(written.dirt)
+                sent.files.append(written.path)
+                sent.rows[written.feed] = sent.rows.get(written.feed, 0) + written.rows
+                sent.spoiled.append(written.dirt)
                 task.advance()
+        half = beside_events.ResidentsJob(shop.folder, inbox, tuple(made), parameters.cities, parameters.resident_share)
+        other_half = shop.do(beside_events.send_residents, [] if parameters.spine else [half])
         shop.dismiss()
         events = chunks.event_frame(scene, plan, made)
-        _note_injected(truth, events)
-        ground = feeds.Ground(
-            territory,
-            members,
-            events,
-            first_day,
-            parameters.days,
-            lambda: residents.settle(random("residents"), territory, members, first_day, parameters.days, parameters.resident_share),
-            lambda: chunks.step_frame(scene, plan, made),
-        )
+        _note_injected(sent.truth, events)
+        ground = beside_events.ground_of(scene, plan, made, events, parameters.resident_share)
         with progress.task("writing files") as task:
-            # One feed at a time: all of them at once would hold every row twice.
-            for feed in _feeds(random, ground, vocabularies, parameters.cities, planted, truth, spine=parameters.spine):
-                files += write(feed, inbox, task.advance)
-                spoiled.append(_dirt_of(feed))
-                rows[feed.name] = rows.get(feed.name, 0) + len(feed.rows)
-                del feed
-    findings = truth.table
-    dirt_truth = pa.Table.from_pandas(pd.concat(spoiled), pa.schema(_DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
+            given = (parameters.seed, ground, vocabularies, parameters.cities, planted)
+            sent.write(beside_events.of_lists(*given), inbox, task.advance)
+            if not parameters.spine:
+                sent.write(beside_events.of_events(*given, sent.truth), inbox, task.advance)
+            for other in other_half:
+                sent.add(other)
+                task.advance(len(other.files))
+    findings = sent.truth.table
+    dirt_rows = pd.concat(sent.spoiled)
+    dirt_truth = pa.Table.from_pandas(dirt_rows, pa.schema(beside_events.DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
     pq.write_table(findings, inbox / TRUTH / "finding_truth.parquet")
     pq.write_table(dirt_truth, inbox / TRUTH / "dirt_truth.parquet")
-    for name, table in truth.kept.items():
+    for name, table in sent.truth.kept.items():
         pq.write_table(table, inbox / TRUTH / f"{name}.parquet")
     replace(inbox / TRUTH / "planted.json", json.dumps(planted.values, ensure_ascii=False, indent=1).encode())
+    files = set(sent.files)
     return {
-        "rows": rows,
+        "rows": sent.rows,
         "events": len(events),
         "deleted_events": int(events.is_deleted.sum()),
         "findings": _counted(findings.column("kind")),
         "dirt": _counted(dirt_truth.column("kind")),
         "expected": {state: n for state, n in _counted(dirt_truth.column("expected_state")).items() if state != dirt.ACCEPTED},
-        "files": len(set(files)),
-        "bytes": sum((inbox / path).stat().st_size for path in set(files)),
+        "files": len(files),
+        "bytes": sum((inbox / path).stat().st_size for path in files),
     }
 
 
@@ -228,26 +196,6 @@ def _chunk_jobs(folder: Path, plan: Plan, planted: people.Planted, random: np.ra
         yield chunks.ChunkJob(folder, number, event_format, *((accepted, refused) if number == 0 else ()))
 
 
-def _feeds(
-    random: Stream, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], planted: people.Planted, truth: Truth, *, spine: bool
-) -> Iterator[Feed]:
-    yield feeds.region(random("region"), vocabularies, ground.first_day)
-    yield feeds.grid(random("grid"), ground, cities)
-    yield feeds.team_member(random("team_member"), ground, cities, planted)
-    if spine:
-        return
-    yield from disputes.feeds(random("disputes"), ground, vocabularies, cities)
-    yield interface_calls.feed(random("interface_call"), ground, vocabularies, truth)
-    yield from publications.feeds(random("publications"), vocabularies, ground.first_day, ground.days)
-    yield from reviews.feeds(random("reviews"), ground, cities, planted, truth)
-    yield from city_lists.feeds(random("city lists"), ground, cities)
-    yield from departments.feeds(random("departments"), ground)
-    truth.keep("person_truth", ground.residents.person_truth)
-    work = tasks.carry_out(random("tasks"), ground, cities)
-    yield from tasks.feeds(random("task feeds"), ground, work, cities)
-    yield visits.feed(random("visits"), ground, vocabularies, work, truth)
-
-
 def _note_injected(truth: Truth, events: pd.DataFrame) -> None:
     """The events that something was injected into; a near duplicate's other half is the report that it repeats.
 
@@ -261,14 +209,6 @@ def _note_injected(truth: Truth, events: pd.DataFrame) -> None:
     wrong = found.rename(columns=names)[["kind", "sender_code", "event_id", "class_code", "level_code", *names.values()]].astype(object)
     schema = pa.schema([(name, pa.string()) for name in wrong.columns])
     truth.keep("wrong_event_truth", pa.Table.from_pandas(wrong, schema, preserve_index=False).replace_schema_metadata(None))
-
-
-def _dirt_of(feed: Feed) -> pd.DataFrame:
-    """The feed's rows that are not just good ones, in the columns of dirt_truth.parquet."""
-    names = {"_sender": "sender_code", "_file": "file_name", "row_number": "row_number", "_kind": "kind", "_state": "expected_state"}
-    names |= {"_rule": "rule", "_field": "field"}
-    rows = feed.rows.loc[feed.rows["_kind"].notna(), list(names)]
-    return rows.rename(columns=names).assign(feed=feed.name)[list(_DIRT_COLUMNS)]
 
 
 def _counted(values: pa.ChunkedArray) -> dict[str, int]:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import IO
 
@@ -73,6 +74,12 @@ def _lines(path: Path) -> Iterable[bytes]:
     for batch in pq.ParquetFile(path).iter_batches(50_000):
         rows = batch.to_pandas()
         yield from json_lines(rows, list(rows.columns))
+
+
+def between(rows: Iterable[Sent], since: datetime | None, before: datetime | None) -> Iterator[Sent]:
+    """The rows whose clock is not before `since` and is before `before`, of rows in the order of their clock."""
+    left = dropwhile(lambda row: since is not None and row.clock < since, rows)
+    return takewhile(lambda row: before is None or row.clock < before, left)
 
 
 def paced(

@@ -51,6 +51,11 @@ class Truth:
             raise ValueError(f"{model}: expected kinds that truth.KINDS declares, came {', '.join(unknown)}; declare them there")
         self._parts.append(rows[list(COLUMNS)].astype(object))
 
+    def extend(self, other: Truth) -> None:
+        """Take in what another process has collected."""
+        self._parts += other._parts
+        self.kept |= other.kept
+
     @property
     def table(self) -> pa.Table:
         """All rows in the order in which they were added."""

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from streaming.simulator import simulate
 from streaming.simulator.command import simulate as command
-from streaming.simulator.replay import Sent, deliver, paced, print_out, replay
+from streaming.simulator.replay import Sent, between, deliver, paced, print_out, replay
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,14 @@ def test_rows_are_held_back_until_their_clock_has_come() -> None:
     assert came == [("2026-01-01T08:00:00", 0.0), ("2026-01-01T08:00:50", 1.0), ("2026-01-01T08:00:50", 1.25), ("2026-01-01T08:10:00", 12.0)]
     assert waits == [0.75, 10.5], "whoever takes rows slowly is waited for once"
     assert list(paced(rows, None, wait=lambda _: pytest.fail("waited without a pace"))) == rows
+
+
+def test_a_part_of_the_stream_begins_and_ends_at_a_day() -> None:
+    rows = [sent(f"2026-01-0{day} {hour}") for day in (1, 2, 3) for hour in ("00:00:00", "23:59:59")]
+    second, third = datetime(2026, 1, 2), datetime(2026, 1, 3)
+    assert list(between(rows, second, third)) == rows[2:4]
+    assert list(between(rows, second, None)) + list(between(rows, None, second)) == rows[2:] + rows[:2]
+    assert list(between(iter(rows), None, None)) == rows
 
 
 def test_a_delivered_day_is_whole_when_its_marker_is_there(tmp_path: Path) -> None:
