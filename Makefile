@@ -47,13 +47,9 @@ kafka: $(STAMP) ## a Kafka broker at 127.0.0.1:9092, returns when it answers (ne
 kafka-stop: $(STAMP) ## stop it
 	$(BIN)/python infra/kafka/server.py stop
 
-# Apache Spark keeps one core busy for minutes: what waits for it runs beside the other tests.
-PARITY := tests/engine/test_parity.py
-
+# A file of tests stays in one process, whose servers they share; files go in the order of the folders, in which those of minutes come early.
 test: $(STAMP) lint ## everything that CI runs
-	log=$$(mktemp); $(BIN)/python -m pytest -m "not deep" -p no:cacheprovider $(PARITY) > $$log 2>&1 & parity=$$!; \
-	$(BIN)/python -m pytest -m "not deep" --ignore=$(PARITY); rest=$$?; \
-	wait $$parity; spark=$$?; cat $$log; rm $$log; exit $$((rest | spark))
+	$(BIN)/python -m pytest -m "not deep" --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-deep: $(STAMP) lint ## the same suites at full size
 	GRIDLAKE_TEST_SIZE=full $(BIN)/python -m pytest

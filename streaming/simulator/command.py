@@ -97,6 +97,8 @@ def simulate(
         else:
             count = replay.deliver(rows, into) if into else replay.print_out(rows, sys.stdout)
         ProgressLog().say(f"{count:,} rows of {settings.inbox} streamed")
+        if as_json and (into or to):
+            cli.emit(document | {"streamed": count}, as_json=True, text=lambda _: None)
         return
 
     def text(console: Console) -> None:

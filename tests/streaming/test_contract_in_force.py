@@ -26,6 +26,7 @@ from streaming.landing import land
 from streaming.logs import Logs
 from streaming.quarantine import Vault
 from streaming.rows import Delivery, Lines
+from tests.streaming.broker import KafkaLanding, TestBroker
 from tests.streaming.conftest import DECLARATIONS, NOW, Lake, lines, visit
 from tests.streaming.pushing import Pusher, serving
 
@@ -279,6 +280,51 @@ def test_a_served_feed_gains_a_column_under_load_without_restart_or_loss(own: Ow
         else:
             assert with_weather, "only a row that was ahead of the contract is refused"
             assert receipt["contract_version"] == "1.2.0"
+
+
+def test_a_lander_of_a_topic_under_load_fills_a_new_column_from_then_on_without_restart_or_loss(own: OwnLake, broker: TestBroker, topic: str) -> None:
+    """Rows without the column come first, rows with it from when the contract has it; some of those are ahead of the lander, and are replayed."""
+    landing, numbers = KafkaLanding(own, broker), iter(range(10**6))
+    sent: dict[int, bool] = {}
+    with_weather, ended = threading.Event(), threading.Event()
+
+    def send() -> None:
+        while not ended.is_set():
+            some = [next(numbers) for _ in range(50)]
+            weather = {"weather": "小雨"} if with_weather.is_set() else {}
+            broker.send(topic, [visit(n, **weather) for n in some], partition=some[0] // 50 % 2)
+            sent.update(dict.fromkeys(some, bool(weather)))
+
+    lander, load = landing.start("--every", "200ms"), threading.Thread(target=send)
+    load.start()
+    try:
+        landing.wait_for(lambda: len(landing.rows()) > 500, "the first rows")
+        own.add_weather()
+        with_weather.set()
+        filled = f"column weather of bronze.{FEED}"
+        landing.wait_for(lambda: "weather" in own.tables.schema(f"bronze.{FEED}").names and _weathers(own) > 500, filled)
+        assert lander.poll() is None
+    finally:
+        ended.set()
+        load.join()
+        landing.wait_for(lambda: _received(own) == len(sent), "every row that was sent")
+        lander.terminate()
+        assert lander.wait(60) == 0, landing.said()
+        lander.communicate()
+    told_too_early = own.tables.row_count(f"quarantine.{FEED}")
+    assert {reason["rule"] for row in own.quarantine() for reason in row["reasons"]} <= {"unknown_column"}
+    landing.run("replay", "--feed", "office.visit")
+    rows = {int(row["visit_id"][1:]): row["weather"] for row in own.bronze()}
+    assert rows == {number: "小雨" if has_weather else None for number, has_weather in sent.items()}
+    assert len(own.bronze()) == len(sent) > told_too_early
+
+
+def _weathers(own: OwnLake) -> int:
+    return own.tables.read(f"bronze.{FEED}", columns=["weather"]).column("weather").drop_null().length()
+
+
+def _received(own: OwnLake) -> int:
+    return sum(row["received"] for row in own.receipts())
 
 
 def killed(*_: object) -> None:
