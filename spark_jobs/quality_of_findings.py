@@ -8,10 +8,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import functions as F  # noqa: N812
 
 from gridlake.runs import Run
-from spark_jobs import results
 
 TRUTH = "_truth/finding_truth.parquet"
 ALL = "all"
@@ -26,20 +24,27 @@ SCHEMA = pa.schema(
     ]
 )
 
+# `arrived`: what was refused, or deleted since, cannot be found. `found`: of factors that contribute equally, the first by name.
 _MEASURE = f"""
-    with planted as (select distinct model, subject_id from arrived),
-    caught as (select distinct model, subject_id from found),
+    with arrived as (
+        select distinct model, kind, sender_code || '-' || event_id as subject_id from truth
+        where subject_id in (select event_id from event)
+    ),
+    found as (
+        select model, subject_id, kind
+        from finding
+        join (select finding_id, first(factor order by contribution desc, factor) as kind from reason group by finding_id) using (finding_id)
+    ),
+    planted as (select distinct model, subject_id, true as is_planted from arrived),
+    caught as (select distinct model, subject_id, true as is_found from found),
     recalled as (
-        select model, kind, subject_id in (select subject_id from caught where caught.model = arrived.model) as is_found from arrived
+        select model, kind, is_found from arrived left join caught using (model, subject_id)
         union all
-        select model, '{ALL}', subject_id in (select subject_id from caught where caught.model = planted.model) from planted
+        select model, '{ALL}', is_found from planted left join caught using (model, subject_id)
     ),
-    judged as (
-        select model, unnest([kind, '{ALL}']) as kind, subject_id in (select subject_id from planted where planted.model = found.model) as is_planted
-        from found
-    ),
-    recall as (select model, kind, count(*) as truth_count, count_if(is_found) as found_count from recalled group by all),
-    precision as (select model, kind, avg(is_planted::int) as precision from judged group by all)
+    judged as (select model, unnest([kind, '{ALL}']) as kind, is_planted from found left join planted using (model, subject_id)),
+    recall as (select model, kind, count(*) as truth_count, count(is_found) as found_count from recalled group by all),
+    precision as (select model, kind, count(is_planted) / count(*) as precision from judged group by all)
     select model, kind, truth_count, found_count, round(precision, 6) as precision, round(found_count / truth_count, 6) as recall
     from recall left join precision using (model, kind)
 """
@@ -55,29 +60,18 @@ def measure(run: Run, models: list[str]) -> pa.Table:
     path = run.settings.inbox / TRUTH
     if not path.exists():
         return SCHEMA.empty_table()
-    planted = pq.read_table(path, columns=["model", "kind", "sender_code", "event_id"])
-    planted = planted.filter(pc.is_in(planted.column("model"), pa.array(models, pa.string())))
-    # A set at a time: in one query of the engine, joins that cannot spill would hold all of them at once.
-    with duckdb.connect() as connection:
-        connection.register("arrived", _arrived(run, planted))
-        connection.register("found", _found(run))
+    truth = pq.read_table(path, columns=["model", "kind", "sender_code", "event_id"])
+    truth = truth.filter(pc.is_in(truth.column("model"), pa.array(models, pa.string())))
+    # Not in the engine, whose joins cannot spill: a million planted events and as many findings meet here several times.
+    with duckdb.connect(config={"memory_limit": f"{run.settings.memory_mb // 2}MB"}) as connection:
+        connection.register("truth", truth)
+        for name in ("business.event", "finding.finding", "finding.reason"):
+            view = name.partition(".")[2]
+            if files := run.tables.files(name):
+                connection.read_parquet(files).create_view(view)
+            else:
+                connection.register(view, run.tables.read(name))
         return connection.sql(_MEASURE).to_arrow_table().cast(SCHEMA)
-
-
-def _arrived(run: Run, planted: pa.Table) -> pa.Table:
-    """model, kind, subject_id of what was planted and reached the library: what was refused, or deleted since, cannot be found."""
-    with results.sent(run, "finding_truth", planted) as truth:
-        subjects = truth.select("model", "kind", F.concat_ws("-", "sender_code", "event_id").alias("subject_id")).distinct()
-        events = run.spark.table("business.event").select(F.col("event_id").alias("subject_id"))
-        return subjects.join(events, "subject_id", "left_semi").toArrow()
-
-
-def _found(run: Run) -> pa.Table:
-    """model, subject_id of each finding, and as `kind` the factor that contributes most to it; of equals the first by name."""
-    finding = run.spark.table("finding.finding").select("model", "subject_id", "finding_id")
-    reason = run.spark.table("finding.reason")
-    heaviest = reason.groupBy("finding_id").agg(F.min(F.struct((-F.col("contribution")).alias("rank"), "factor")).alias("first"))
-    return finding.join(heaviest, "finding_id").select("model", "subject_id", F.col("first")["factor"].alias("kind")).toArrow()
 
 
 def of_model(measured: pa.Table, model: str) -> dict[str, Any]:

@@ -351,7 +351,7 @@ def test_cells_of_a_sheet_are_taken_by_their_type(lake: Lake) -> None:
     assert counts["received"] == 4
     assert [(r["visit_id"], r["visitor_count"], r["is_urgent"]) for r in lake.bronze()] == [("V1", 12, True)]
     second, third, fourth = lake.refusals()
-    assert second == [("type", "region_code"), ("type", "visitor_count"), ("type", "is_urgent")]
+    assert second == [("type", "is_urgent"), ("type", "region_code"), ("type", "visitor_count")]
     assert third == [("type", "note")]
     assert fourth == [("column_count", None)]
 
