@@ -33,9 +33,9 @@ def gridlake(*arguments: str | Path, env: Mapping[str, str] | None = None, timeo
     return subprocess.run([GRIDLAKE, *map(str, arguments)], env=surroundings, capture_output=True, text=True, timeout=timeout, check=False)
 
 
-def succeed(*arguments: str | Path, env: Mapping[str, str] | None = None) -> dict[str, Any]:
+def succeed(*arguments: str | Path, env: Mapping[str, str] | None = None, timeout: int = 900) -> dict[str, Any]:
     """The JSON that the command printed; fails with its stderr otherwise."""
-    done = gridlake(*arguments, "--json", env=env)
+    done = gridlake(*arguments, "--json", env=env, timeout=timeout)
     assert done.returncode == 0, (
         f"gridlake {' '.join(map(str, arguments))} ended with {done.returncode}:\n{done.stderr[-4000:]}\n{done.stdout[-2000:]}"
     )

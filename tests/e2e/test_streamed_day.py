@@ -62,7 +62,7 @@ def test_a_day_by_kafka_and_the_same_day_by_files_end_in_the_same_tables(tmp_pat
     with (tmp_path / "lander.log").open("w") as log:
         lander = subprocess.Popen([GRIDLAKE, *land, "--every", "500ms"], env=environment, stdout=log, stderr=log)
         try:
-            succeed(*stream, "--since", DAY, "--pace", PACE, "--to", f"kafka://{broker.address}")
+            succeed(*stream, "--since", DAY, "--pace", PACE, "--to", f"kafka://{broker.address}", timeout=3600)
         finally:
             lander.terminate()
             assert lander.wait(60) == 0, (tmp_path / "lander.log").read_text()[-3000:]
