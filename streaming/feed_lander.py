@@ -154,7 +154,7 @@ class Rules:
 
 @dataclass(frozen=True)
 class Judged:
-    """A batch and what is to become of its rows: masks over all of them, and `columns`, `op` and `digests` of those `accepted` (their places).
+    """A batch and what is to become of its rows: masks over all of them, and those `accepted` (their places) as bronze takes them.
 
     `waits_for` says of each row what it waits for, null where it does not wait; `reasons` are those of refused and of waiting rows.
     """
@@ -165,9 +165,7 @@ class Judged:
     duplicate: Mask
     waits_for: pa.Array
     accepted: npt.NDArray[np.int64]
-    columns: Mapping[str, pa.Array]
-    op: pa.Array
-    digests: pa.Array
+    bronze: pa.Table
     reasons: Reasons
     warnings: Reasons
 
@@ -192,14 +190,12 @@ class Judged:
 
     def _less(self, gone: Mask) -> Judged:
         """The same without some of the accepted rows."""
-        kept = pa.array(np.flatnonzero(~gone))
-        return replace(
-            self,
-            accepted=self.accepted[~gone],
-            columns={name: a.take(kept) for name, a in self.columns.items()},
-            op=self.op.take(kept),
-            digests=self.digests.take(kept),
-        )
+        return replace(self, accepted=self.accepted[~gone], bronze=self.bronze.filter(pa.array(~gone)))
+
+    @property
+    def digests(self) -> pa.Array:
+        """Of the accepted rows."""
+        return self.bronze.column("_payload_digest").combine_chunks()
 
     @cached_property
     def waiting(self) -> Mask:
@@ -333,10 +329,17 @@ class FeedLander:
             sound = np.flatnonzero(~refused & pc.is_null(waits_for).to_numpy(zero_copy_only=False))
         if len(sound) < batch.rows:
             columns, op = {name: a.take(pa.array(sound)) for name, a in columns.items()}, op.take(pa.array(sound))
-        nothing: Mask = np.zeros(batch.rows, np.bool_)
-        judged = Judged(batch, rules, refused, nothing, waits_for, sound, columns, op, rules.digests.of_rows(columns, op), reasons, warnings)
-        repeated = self._repeats.among(batch.senders(judged.accepted), judged.digests, batch.received_at)
-        return judged.without(repeated) if repeated.any() else judged
+        digests = rules.digests.of_rows(columns, op)
+        duplicate: Mask = np.zeros(batch.rows, np.bool_)
+        repeated = self._repeats.among(batch.senders(sound), digests, batch.received_at)
+        if repeated.any():
+            duplicate[sound[repeated]] = True
+            kept = pa.array(np.flatnonzero(~repeated))
+            sound, op, digests = sound[~repeated], op.take(kept), digests.take(kept)
+            columns = {name: a.take(kept) for name, a in columns.items()}
+        # Sealed here, where several processes may be at work, not in the commit, where one is.
+        bronze = rules.rows.of(columns, op, digests, batch.audit(sound, rules.contract.version))
+        return Judged(batch, rules, refused, duplicate, waits_for, sound, bronze, reasons, warnings)
 
     def commit(self, judged: Judged, unfinished: Unfinished) -> list[Receipt]:
         """Land a judged batch; gives a receipt for each chunk. Batches are committed in the order in which they were judged.
@@ -385,6 +388,8 @@ class FeedLander:
 
     def _commit(self, judged: Judged, unfinished: Unfinished) -> list[Receipt]:
         batch = judged.batch
+        salts = self._salts.of(self.contract.id, [c.delivery.id for c in batch.chunks])
+        row_digests = [receipt_rows.digests(chunk.blocks, salt) for chunk, salt in zip(batch.chunks, salts, strict=True)]
         with self._tables.only_writer(self._bronze):
             judged = self._as_told(judged, unfinished)
             # What a killed lander had told of its rows stands, whatever came after it.
@@ -393,7 +398,7 @@ class FeedLander:
                 judged = judged.without(repeated) if repeated.any() else judged
             self._commit_refused(judged, unfinished)
             barrier("landing.after_quarantine", self.contract.id)
-            made = self._receipts(judged)
+            made = self._receipts(judged, row_digests)
             self._commit_receipts(made, unfinished)
             barrier("landing.after_receipt", self.contract.id)
             self._commit_accepted(judged, batch.points | {c.delivery.id + END: c.last_row for c in batch.chunks if c.is_last})
@@ -472,12 +477,11 @@ class FeedLander:
             warnings.add("volume_max", None, f"expected at most {volume.max} rows in a delivery", of_file & (batch.row_numbers > volume.max))
         return reasons, warnings
 
-    def _receipts(self, judged: Judged) -> list[Receipt]:
+    def _receipts(self, judged: Judged, row_digests: Sequence[bytes]) -> list[Receipt]:
         batch = judged.batch
         refused_rows, duplicate_rows, waiting_rows = (batch.per_chunk(mask) for mask in (judged.refused, judged.duplicate, judged.waiting))
         accepted_rows = batch.per_chunk(judged.accepted)
         outcomes, ends = judged.outcomes(), np.cumsum([c.rows for c in batch.chunks]).tolist()
-        salts = self._salts.of(self.contract.id, [c.delivery.id for c in batch.chunks])
         why = judged.reasons.counts(batch.chunk_of_row, len(batch.chunks))
         warned = judged.warnings.counts(batch.chunk_of_row, len(batch.chunks), keep=~judged.refused & ~judged.waiting)
         made = []
@@ -501,7 +505,7 @@ class FeedLander:
                     received_at=batch.received_at,
                     state=state,
                     minimum=judged.rules.contract.volume.min,
-                    row_digests=receipt_rows.digests(chunk.blocks, salts[number]),
+                    row_digests=row_digests[number],
                     row_outcomes=outcomes[ends[number] - chunk.rows : ends[number]],
                 )
             )
@@ -531,8 +535,7 @@ class FeedLander:
             self._tables.append(receipts.TABLE, receipts.rows(missing), done, self._believed(receipts.TABLE, done))
 
     def _commit_accepted(self, judged: Judged, done: Mapping[str, int]) -> None:
-        audit = judged.batch.audit(judged.accepted, judged.rules.contract.version)
-        rows = judged.rules.rows.of(judged.columns, judged.op, judged.digests, audit)
+        rows = judged.bronze
         # Older versions of the contract may have left columns that this one no longer has, another process may have added one.
         if any(name not in self._bronze_schema.names for name in rows.column_names):
             self._bronze_schema = self._tables.schema(self._bronze)

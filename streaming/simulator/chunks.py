@@ -308,9 +308,9 @@ class Workshop:
         return self._pool.map(work, jobs) if self._pool else map(work, jobs)
 
     def dismiss(self) -> None:
-        """Let each process go, and its memory, once it has done what it was given; the folder stays."""
+        """Let the processes go, and their memory; the folder stays."""
         if self._pool:
-            self._pool.shutdown(wait=False)
+            self._pool.shutdown()
 
 
 def laid_out(folder: Path) -> tuple[Scene, Plan]:

@@ -142,10 +142,10 @@ def _csv(rows: pd.DataFrame, schema: pa.Schema, encoding: str) -> bytes:
 
 def _text(values: pd.Series, kind: pa.DataType) -> pa.Array:
     """Values as a CSV file shows them; dirty columns hold text among numbers and times."""
-    shown = values.astype(object)
+    texts = [*map(str, values.astype(object))]
     if pa.types.is_date(kind):
-        return pa.array([None if pd.isna(v) else str(v)[:10] for v in shown], pa.string())
-    return pa.array([None if pd.isna(v) else str(v) for v in shown], pa.string())
+        texts = [text[:10] for text in texts]
+    return pa.array(texts, pa.string(), mask=values.isna().to_numpy())
 
 
 def _xlsx(rows: pd.DataFrame, schema: pa.Schema) -> bytes:

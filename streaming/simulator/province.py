@@ -141,16 +141,15 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
             for chunk in shop.do(chunks.make_chunk, _chunk_jobs(shop.folder, plan, planted, random("planted events"), parameters.format)):
                 made.append(chunk)
                 task.advance()
-        jobs = chunks.file_jobs(random("broken files"), inbox, made)
-        with progress.task("writing events", total=len(jobs)) as task:
-            for written in shop.do(chunks.write_file, jobs):
-                sent.files.append(written.path)
-                sent.rows[written.feed] = sent.rows.get(written.feed, 0) + written.rows
-                sent.spoiled.append(written.dirt)
-                task.advance()
         half = beside_events.ResidentsJob(shop.folder, inbox, tuple(made), parameters.cities, parameters.resident_share)
+        # The longest job first; what is given to the processes is done while this one goes on.
         other_half = shop.do(beside_events.send_residents, [] if parameters.spine else [half])
-        shop.dismiss()
+        jobs = chunks.file_jobs(random("broken files"), inbox, made)
+        event_files = shop.do(chunks.write_file, jobs)
+        if parameters.spine:
+            # For millions of events: their processes are gone before this one holds all events.
+            event_files = iter([*event_files])
+            shop.dismiss()
         events = chunks.event_frame(scene, plan, made)
         _note_injected(sent.truth, events)
         ground = beside_events.ground_of(scene, plan, made, events, parameters.resident_share)
@@ -159,9 +158,14 @@ def _simulate(inbox: Path, parameters: Parameters, vocabularies: Vocabularies, p
             sent.write(beside_events.of_lists(*given), inbox, task.advance)
             if not parameters.spine:
                 sent.write(beside_events.of_events(*given, sent.truth), inbox, task.advance)
-            for other in other_half:
-                sent.add(other)
-                task.advance(len(other.files))
+        with progress.task("writing events", total=len(jobs)) as task:
+            for written in event_files:
+                sent.files.append(written.path)
+                sent.rows[written.feed] = sent.rows.get(written.feed, 0) + written.rows
+                sent.spoiled.append(written.dirt)
+                task.advance()
+        for other in other_half:
+            sent.add(other)
     findings = sent.truth.table
     dirt_rows = pd.concat(sent.spoiled)
     dirt_truth = pa.Table.from_pandas(dirt_rows, pa.schema(beside_events.DIRT_COLUMNS), preserve_index=False).replace_schema_metadata(None)
