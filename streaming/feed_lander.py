@@ -195,7 +195,7 @@ class Judged:
     @property
     def digests(self) -> pa.Array:
         """Of the accepted rows."""
-        return self.bronze.column("_payload_digest").combine_chunks()
+        return pa.concat_arrays([pa.array([], pa.string()), *self.bronze.column("_payload_digest").chunks])
 
     @cached_property
     def waiting(self) -> Mask:

@@ -438,17 +438,18 @@ def joined(parts: Sequence[Judged]) -> Judged:
         ]
         return Reasons(entries).gathered()
 
-    taken = pa.array(by_row)
+    batch = Batch(whole, parts[-1].batch.received_at)
+    bronze = pa.concat_tables([part.bronze for part in parts]).take(pa.array(by_row)).combine_chunks()
+    received = bronze.schema.get_field_index("_received_at")
+    came = pa.repeat(pa.scalar(batch.received_at, bronze.schema.field(received).type), bronze.num_rows)
     return replace(
         parts[-1],
-        batch=Batch(whole, parts[-1].batch.received_at),
+        batch=batch,
         refused=np.concatenate([part.refused for part in parts])[order],
         duplicate=np.concatenate([part.duplicate for part in parts])[order],
         waits_for=pa.concat_arrays([part.waits_for for part in parts]).take(pa.array(order)),
         accepted=accepted[by_row],
-        columns={name: pa.concat_arrays([part.columns[name] for part in parts]).take(taken) for name in parts[0].columns},
-        op=pa.concat_arrays([part.op for part in parts]).take(taken),
-        digests=pa.concat_arrays([part.digests for part in parts]).take(taken),
+        bronze=bronze.set_column(received, bronze.schema.field(received), came),
         reasons=moved([part.reasons for part in parts]),
         warnings=moved([part.warnings for part in parts]),
     )

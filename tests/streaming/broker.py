@@ -44,6 +44,9 @@ class TestBroker:
     def start_again(self) -> None:
         """Start it at the same port with what it stored."""
         assert self._server("start", "--port", self.address.rpartition(":")[2]) == self.address
+        # One that looked for the broker while it was away may know of no node any more.
+        self.admin.close()
+        self.admin = KafkaAdminClient(bootstrap_servers=self.address)
 
     def close(self) -> None:
         self.producer.close(timeout=1)
