@@ -1,4 +1,4 @@
-"""Apache Spark for the tests that need it: one server a session, where this machine has Java."""
+"""Apache Spark and Kafka for the tests that need them: one server a session, where this machine has Java."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.streaming.broker import TestBroker
+
 # For a million rows those settings are wrong that make small tables fast.
 SETTINGS = ["--best"] if os.environ.get("GRIDLAKE_TEST_SIZE") == "full" else []
 SERVER = Path(__file__).parents[1] / "infra" / "spark" / "server.py"
@@ -18,11 +20,14 @@ SERVER = Path(__file__).parents[1] / "infra" / "spark" / "server.py"
 
 def needs_java() -> None:
     """Skip where there is no Java, but not in CI, which has to install it. With Java, a server that does not start is a failure."""
-    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
+    missing = ", ".join(name for name in ("java", "mvn") if shutil.which(name) is None)
+    install = "do: apt-get install openjdk-17-jre-headless maven"
     if missing and os.environ.get("CI"):
-        pytest.fail(f"{', '.join(missing)}: not there, and CI must not pass without Apache Spark; do: apt-get install openjdk-17-jre-headless maven")
+        pytest.fail(
+            f"{', '.join(missing)}: not there, and CI must not pass without Apache Spark and Kafka; do: apt-get install openjdk-17-jre-headless maven"
+        )
     if missing:
-        pytest.skip(f"{', '.join(missing)}: not there, so nothing is run on Apache Spark; do: apt-get install openjdk-17-jre-headless maven")
+        pytest.skip(f"{missing}: not there, so nothing is run on Apache Spark or Kafka; {install}")
 
 
 def server(*arguments: str | Path) -> str:
@@ -52,3 +57,14 @@ def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield server("--folder", folder, "start", "--port", "0", "--cluster", *SETTINGS)
     finally:
         server("--folder", folder, "stop")
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBroker]:
+    """A Kafka broker for all tests of the session."""
+    needs_java()
+    started = TestBroker(tmp_path_factory.mktemp("kafka"))
+    try:
+        yield started
+    finally:
+        started.close()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from tests.conftest import needs_java
 from tests.e2e import landing_chaos
-from tests.streaming.broker import needs_java
 
 POINTS = 300 if os.environ.get("GRIDLAKE_TEST_SIZE") == "full" else 30
 

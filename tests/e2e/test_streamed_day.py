@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from gridlake.tables import Tables
 from tests.e2e.conftest import FULL, GRIDLAKE, Lake, copy_of, succeed
 from tests.lakes import content, differing
-from tests.streaming.broker import TestBroker, needs_java
+from tests.streaming.broker import TestBroker
 
 DAY = "2026-10-31"
 PROVINCE = ("--days", "40", *(("--events", "20000") if FULL else ("--events", "2000", "--villages", "20")))
@@ -26,16 +25,6 @@ CROSSWALK, KNOWN = "resolved.crosswalk", {"valid_from", "valid_to"}
 RECEIPTS = "ops.receipt"
 OF_LOGS = {RECEIPTS, "ops.log"}
 STATES = ("received", "accepted", "refused", "duplicate", "waiting")
-
-
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBroker]:
-    needs_java()
-    started = TestBroker(tmp_path_factory.mktemp("kafka"))
-    try:
-        yield started
-    finally:
-        started.close()
 
 
 def told(home: Path) -> Counter[tuple[str, str, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from click.testing import CliRunner
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.errors import KafkaError
@@ -105,15 +103,6 @@ class TestBroker:
         done = subprocess.run([sys.executable, str(SERVER), "--folder", str(self._folder), *arguments], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-4000:]
         return done.stdout.strip()
-
-
-def needs_java() -> None:
-    """Skip where there is no Java, but not in CI, which has to install it."""
-    missing = [name for name in ("java", "mvn") if shutil.which(name) is None]
-    if missing and os.environ.get("CI"):
-        pytest.fail(f"{', '.join(missing)}: not there, and CI must not pass without Kafka; do: apt-get install openjdk-17-jre-headless maven")
-    if missing:
-        pytest.skip(f"{', '.join(missing)}: not there, so nothing is run against Kafka; do: apt-get install openjdk-17-jre-headless maven")
 
 
 class KafkaLanding:

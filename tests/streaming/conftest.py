@@ -19,7 +19,7 @@ from gridlake.runs import Run
 from gridlake.settings import Settings
 from gridlake.tables import Tables
 from streaming import landing
-from tests.streaming.broker import KafkaLanding, TestBroker, needs_java
+from tests.streaming.broker import KafkaLanding, TestBroker
 
 DECLARATIONS = Path(__file__).parent / "declarations"
 NOW = datetime(2026, 6, 1, 8, 0, tzinfo=UTC)
@@ -123,17 +123,6 @@ class Lake:
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(tmp_path)
-
-
-@pytest.fixture(scope="session")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestBroker]:
-    """A broker for all tests of the session."""
-    needs_java()
-    started = TestBroker(tmp_path_factory.mktemp("kafka"))
-    try:
-        yield started
-    finally:
-        started.close()
 
 
 @pytest.fixture

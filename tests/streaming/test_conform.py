@@ -28,7 +28,8 @@ from streaming.conform import certificate
 from streaming.conform.cases import ACCEPTED, DUPLICATE, EMPTY, REFUSED, WHOLE, CaseMaker
 from streaming.conform.command import conform
 from streaming.conform.folder import FolderSandbox
-from tests.streaming.broker import TestBroker, needs_java
+from tests.conftest import needs_java
+from tests.streaming.broker import TestBroker
 from tests.streaming.pushing import CLIENT
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
