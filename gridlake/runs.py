@@ -236,7 +236,8 @@ class Run:
         if not values:
             return None
         zone = ZoneInfo(contract.time_zone)
-        day = max(values).astimezone(zone).date() + timedelta(days=1)
+        # A clock far ahead, at the end of all years perhaps, is no later than now.
+        day = min(max(values), self.received_at).astimezone(zone).date() + timedelta(days=1)
         return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)
 
 

@@ -106,8 +106,9 @@ def test_the_newest_of_all_feeds_counts(settings: Settings) -> None:
     assert as_of(settings) == utc(2026, 3, 6, 5)
 
 
-def test_a_senders_clock_in_the_future_cannot_take_the_run_along(settings: Settings) -> None:
-    land(settings, EVENT, {"reported_at": datetime.now(UTC) + timedelta(days=400)})
+@pytest.mark.parametrize("ahead", [datetime.now(UTC) + timedelta(days=400), utc(9999, 12, 31, 23, 59)])
+def test_a_senders_clock_in_the_future_cannot_take_the_run_along(settings: Settings, ahead: datetime) -> None:
+    land(settings, EVENT, {"reported_at": ahead})
     before = datetime.now(UTC)
     found = as_of(settings)
     assert found is not None
