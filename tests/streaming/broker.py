@@ -64,6 +64,12 @@ class TestBroker:
             assert time.monotonic() < until, f"{name} is not gone after 30 s"
             time.sleep(0.05)
 
+    def delete_all(self, beginning: str) -> None:
+        """Delete the topics whose names begin so."""
+        for name in self.admin.list_topics():
+            if name.startswith(beginning):
+                self.delete(name)
+
     def send(self, topic: str, rows: Iterable[Mapping[str, Any] | bytes | None], partition: int = 0, key: bytes | None = None) -> None:
         """Append records to a partition, in order."""
         for row in rows:
