@@ -16,6 +16,7 @@ from gridlake import vocabularies as vocabulary_files
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
 from streaming.simulator import (
+    applications,
     chunks,
     city_lists,
     departments,
@@ -119,6 +120,7 @@ def of_events(
     yield interface_calls.feed(stream(seed, "interface_call"), ground, vocabularies, truth)
     yield from publications.feeds(stream(seed, "publications"), vocabularies, ground.first_day, ground.days)
     yield from reviews.feeds(stream(seed, "reviews"), ground, cities, planted, truth)
+    yield from applications.feeds(stream(seed, "applications"), vocabularies, ground.first_day, ground.days)
 
 
 def of_residents(seed: int, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], truth: Truth) -> Iterator[Feed]:

@@ -145,14 +145,20 @@ def delayed(random: np.random.Generator, rows: pd.DataFrame, candidates: pd.Seri
     return rows.assign(_file=where, _kind=kind, _state=state)
 
 
-def spoiled_cells(random: np.random.Generator, rows: pd.DataFrame, kinds: Sequence[Dirt], each: int, key: str, *, first: int = 0) -> pd.DataFrame:
-    """`each` bad rows of each kind for a CSV, XLSX or Parquet file, made from good ones, with ids of their own counted from `first`."""
+def spoiled_cells(
+    random: np.random.Generator, rows: pd.DataFrame, kinds: Sequence[Dirt], each: int, key: str | None, *, first: int = 0
+) -> pd.DataFrame:
+    """`each` bad rows of each kind for a CSV, XLSX or Parquet file, made from good ones, with ids of their own counted from `first`.
+
+    Without `key` a bad row keeps the key of the good one: codes and dates leave no room for another.
+    """
     parts = []
     # Whatever any kind changes may hold other types than the good rows have.
     mixed = dict.fromkeys((column for dirt in kinds for column in dirt.change), object)
     for number, dirt in enumerate(kinds):
         part = _picked(random, rows, each).astype(mixed)
-        part[key] = [_bad_id(str(good), first + number * each + i) for i, good in enumerate(part[key])]
+        if key is not None:
+            part[key] = [_bad_id(str(good), first + number * each + i) for i, good in enumerate(part[key])]
         for column, value in dirt.change.items():
             part[column] = pd.Series([_value(value, sender) for sender in part["_sender"]], part.index, object)
         parts.append(part.assign(_kind=dirt.kind, _state=REFUSED, _rule=dirt.rule, _field=dirt.field))

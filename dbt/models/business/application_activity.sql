@@ -1,0 +1,2 @@
+-- one row per major application, county and month: its business there
+{{ as_reported('application_activity') }}
