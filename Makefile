@@ -6,7 +6,7 @@ UV := .uv/bin/uv
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop test test-deep lint bench bench-simulator bench-landing bench-push bench-run chaos dictionary lock clean
+.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop test test-deep lint bench bench-simulator bench-landing bench-push bench-run bench-identity chaos dictionary lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -63,7 +63,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter, sqlfluff, yamllint, contracts
 	$(BIN)/yamllint --strict .
 	$(BIN)/gridlake feed check
 
-bench: bench-simulator bench-landing bench-push bench-run ## every benchmark beside its peer, in one table
+bench: bench-simulator bench-landing bench-push bench-run bench-identity ## every benchmark beside its peer, in one table
 	$(BIN)/python -m tests.bench.table
 
 bench-simulator: $(STAMP) ## a million simulated events
@@ -79,6 +79,9 @@ bench-push: $(STAMP) ## 500 signed single-row pushes a second for a minute, each
 
 bench-run: $(STAMP) ## the whole run on 1 and 10 million events, per step, beside Apache Spark (about two hours, 60 GB)
 	$(BIN)/python -m tests.bench.bench_run
+
+bench-identity: $(STAMP) ## a million records of persons linked, and ids over ten increments, beside splink
+	$(BIN)/python -m tests.bench.bench_identity
 
 chaos: $(STAMP) ## runs killed at N points, landers disturbed at N others, the power cut at POWER (make chaos N=300 POWER=500)
 	$(BIN)/python -m tests.e2e.chaos $(or $(N),20)

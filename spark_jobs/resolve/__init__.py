@@ -1,4 +1,4 @@
-"""The step `resolve`: who is who across senders. Regions and their closure, codes of grids and micro-grids, crosswalk of local ids.
+"""The step `resolve`: who is who across senders. Regions and their closure, codes of grids and micro-grids, persons, crosswalk of local ids.
 
 Everything is a function of the cut. What cannot be resolved is a row of `resolved.problem`, never an endless loop and never silence.
 """
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from gridlake.runs import Run
 from spark_jobs import results
-from spark_jobs.resolve import crosswalk, grid_codes, regions
+from spark_jobs.resolve import crosswalk, grid_codes, persons, regions
 
 PROBLEM = pa.schema([(name, pa.string()) for name in ("problem", "subject_type", "region_system", "subject_id", "detail")])
 
@@ -23,7 +23,7 @@ def resolve(run: Run) -> dict[str, Any]:
     """Write the schema `resolved`; gives rows per table and problems by kind."""
     tables: dict[str, int] = {}
     problems: list[pa.Table] = []
-    with run.progress.task("归并 resolve", total=5) as task:
+    with run.progress.task("归并 resolve", total=6) as task:
         tables["resolved.region"] = results.write(run, "resolved.region", regions.current(run), regions.REGION, regions.REGION_KEY)
         task.advance()
         closure = regions.closure(run)
@@ -38,7 +38,16 @@ def resolve(run: Run) -> dict[str, Any]:
         tables["resolved.micro_grid_code"] = results.write(run, "resolved.micro_grid_code", codes.rows, grid_codes.MICRO_GRID_CODE, ["micro_grid_id"])
         problems.append(codes.problems)
         task.advance()
-        found = crosswalk.build(run)
+        known = persons.resolve(run)
+        tables["resolved.person_record"] = results.write(
+            run, "resolved.person_record", known.records, persons.PERSON_RECORD, persons.PERSON_RECORD_KEY, in_order=True
+        )
+        tables["resolved.person_link"] = results.write(
+            run, "resolved.person_link", known.links, persons.PERSON_LINK, persons.PERSON_LINK_KEY, in_order=True
+        )
+        problems.append(known.problems)
+        task.advance()
+        found = crosswalk.build(run, known.crosswalk)
         tables["resolved.crosswalk"] = results.write(run, "resolved.crosswalk", found, crosswalk.CROSSWALK, crosswalk.KEY, in_order=True)
         task.advance()
     every = pa.concat_tables([PROBLEM.empty_table(), *(p.select(PROBLEM.names).cast(PROBLEM) for p in problems)])

@@ -1,16 +1,18 @@
-"""Which canonical id a sender's own id stands for. Thin as yet: every local id is its own entity, nothing is merged."""
+"""Which canonical id a sender's own id stands for: a person's as `persons` found it, every other local id is its own entity."""
 
 from __future__ import annotations
 
 from functools import reduce
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from gridlake.contracts import Contracts
 from gridlake.runs import Run
 from spark_jobs.resolve.arrival import history
+from spark_jobs.resolve.persons import ENTITIES
 
 CROSSWALK = pa.schema(
     [
@@ -23,15 +25,22 @@ CROSSWALK = pa.schema(
         ("merged_into", pa.string()),
     ]
 )
-KEY = ["entity", "sender_code", "local_id"]
+KEY = ["entity", "sender_code", "local_id", "valid_from"]
 # About 200 MB in Arrow, and as much in the engine that sorts them.
 _ROWS = 2_000_000
 
 
-def build(run: Run) -> pa.Table:
-    """One row per sender, entity and local id; from its first arrival to its deletion, if its newest version is one."""
+def build(run: Run, persons: pa.Table) -> pa.Table:
+    """One row per sender, entity and local id; from its first arrival to its deletion, if its newest version is one.
+
+    `persons`: the rows of the entities whose records are persons, in order; one for each canonical id that a local id has stood for.
+    """
     parts = []
-    for entity, key in referred(run.contracts).items():
+    keys = referred(run.contracts) | dict.fromkeys(ENTITIES, "")
+    for entity, key in sorted(keys.items()):
+        if entity in ENTITIES:
+            parts.append(persons.filter(pc.equal(persons["entity"], entity)).select(CROSSWALK.names).cast(CROSSWALK))
+            continue
         landed = history(run, entity, [key])
         if landed is None:
             continue

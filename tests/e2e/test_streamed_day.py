@@ -18,9 +18,9 @@ DAY = "2026-10-31"
 PROVINCE = ("--days", "40", *(("--events", "20000") if FULL else ("--events", "2000", "--villages", "20")))
 # So many seconds of the senders in one of ours: a day in half an hour, or in some seconds.
 PACE = "50" if FULL else "8000"
-# Where a row came from; and of an id, since when and how long the lake knew it.
+# Where a row came from; and of an id or a link, since when and how long the lake knew it.
 OF_THE_WAY = {"_source_position", "_delivery_id"}
-CROSSWALK, KNOWN = "resolved.crosswalk", {"valid_from", "valid_to"}
+KNOWN = {"resolved.crosswalk": {"valid_from", "valid_to"}, "resolved.person_link": {"linked_at", "unlinked_at"}}
 # A receipt for a file, or for what came of a log in some seconds; the logs of topics.
 RECEIPTS = "ops.receipt"
 OF_LOGS = {RECEIPTS, "ops.log"}
@@ -71,6 +71,6 @@ def test_a_day_by_kafka_and_the_same_day_by_files_end_in_the_same_tables(tmp_pat
 def differences(filed: Path, streamed: Path) -> dict[str, str]:
     """The tables that differ but for the way that rows came and the time at which they came."""
     one, other = content(filed, OF_THE_WAY), content(streamed, OF_THE_WAY)
-    ids = [{CROSSWALK: content(home, OF_THE_WAY | KNOWN)[CROSSWALK]} for home in (filed, streamed)]
-    found = differing(one, other) | {CROSSWALK: ""} | differing(*ids)
+    ids = [{name: content(home, OF_THE_WAY | times)[name] for name, times in KNOWN.items()} for home in (filed, streamed)]
+    found = differing(one, other) | dict.fromkeys(KNOWN, "") | differing(*ids)
     return {name: what for name, what in found.items() if name not in OF_LOGS and what}

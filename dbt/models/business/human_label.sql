@@ -12,6 +12,8 @@ select
     model_version,
     subject_type,
     subject_id,
+    other_subject_type,
+    other_subject_id,
     label_code,
     remark,
     reviewer_id,

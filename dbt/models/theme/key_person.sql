@@ -1,7 +1,8 @@
 -- one row per person on a list of key persons; who he is as ciphertext and join token only
-{{ config(materialized='incremental', unique_key='key_person_id', meta={'compared': ['_source_position']}) }}
+{{ config(materialized='incremental', unique_key='key_person_id', meta={'compared': ['_source_position', 'canonical_person_id']}) }}
 select
     key_person.key_person_id,
+    known.canonical_person_id,
     key_person.local_id,
     key_person._sender_code as sender_code,
     key_person.feed,
@@ -35,3 +36,5 @@ select
     key_person.business_date,
     {{ prefixed('key_person', audit_columns()) }}
 from {{ ref('stg_key_person') }} as key_person
+left join {{ source('resolved', 'person_record') }} as known
+    on known.entity = 'key_person' and key_person.key_person_id = known.record_id

@@ -1,7 +1,8 @@
 -- one row per current registration of a person; who he is as ciphertext and join token only
-{{ config(materialized='incremental', unique_key='person_id', meta={'compared': ['_source_position', 'grid_id']}) }}
+{{ config(materialized='incremental', unique_key='person_id', meta={'compared': ['_source_position', 'grid_id', 'canonical_person_id']}) }}
 select
     person.person_id,
+    known.canonical_person_id,
     person.local_id,
     person._sender_code as sender_code,
     person.feed,
@@ -30,3 +31,5 @@ select
     {{ prefixed('person', audit_columns()) }}
 from {{ ref('stg_person') }} as person
 left join {{ ref('grid') }} as grid on person.grid_code = grid.grid_code
+left join {{ source('resolved', 'person_record') }} as known
+    on known.entity = 'person' and person.person_id = known.record_id

@@ -2,6 +2,7 @@
 {{ config(materialized='incremental', unique_key='member_id') }}
 select
     member.member_id,
+    known.canonical_person_id,
     member.local_id,
     member._sender_code as sender_code,
     member.feed,
@@ -24,3 +25,5 @@ select
     {{ prefixed('member', audit_columns()) }}
 from {{ ref('stg_team_member') }} as member
 left join {{ ref('grid') }} as grid on member.grid_id = grid.grid_id
+left join {{ source('resolved', 'person_record') }} as known
+    on known.entity = 'team_member' and member.member_id = known.record_id
