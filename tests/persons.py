@@ -138,7 +138,9 @@ def land(run: Run, records: Records, *, until: int | None = None, labels: Sequen
     for feed, content in landed.items():
         run.tables.overwrite(f"bronze.{feed}", content)
     villages, senders = np.unique(records.rows.village), ("330100000000", "330400000000")
-    staged = {"grid_id": [f"{s}-G{v}" for s in senders for v in villages], "region_code": [village_code(v) for _ in senders for v in villages]}
+    grids = [(sender, f"G{village}", village_code(village)) for sender in senders for village in villages]
+    columns = [[f"{sender}-{grid}" for sender, grid, _ in grids], [grid for _, grid, _ in grids], ["cn"] * len(grids), [code for *_, code in grids]]
+    staged = dict(zip(("grid_id", "local_id", "region_system", "region_code"), columns, strict=True))
     run.tables.overwrite("staging.stg_grid", pa.table(staged))
     run.cut = {f"bronze.{feed}": run.tables.version(f"bronze.{feed}") for feed in landed}
     run.engine.register(run.cut)

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from gridlake.runs import Run
 from spark_jobs import results
-from spark_jobs.resolve import crosswalk, grid_codes, persons, regions
+from spark_jobs.resolve import crosswalk, earlier, grid_codes, persons, regions
 
 PROBLEM = pa.schema([(name, pa.string()) for name in ("problem", "subject_type", "region_system", "subject_id", "detail")])
 
@@ -38,7 +38,7 @@ def resolve(run: Run) -> dict[str, Any]:
         tables["resolved.micro_grid_code"] = results.write(run, "resolved.micro_grid_code", codes.rows, grid_codes.MICRO_GRID_CODE, ["micro_grid_id"])
         problems.append(codes.problems)
         task.advance()
-        known = persons.resolve(run)
+        known = earlier.found(run) or persons.resolve(run)
         tables["resolved.person_record"] = results.write(
             run, "resolved.person_record", known.records, persons.PERSON_RECORD, persons.PERSON_RECORD_KEY, in_order=True
         )
@@ -52,6 +52,7 @@ def resolve(run: Run) -> dict[str, Any]:
         task.advance()
     every = pa.concat_tables([PROBLEM.empty_table(), *(p.select(PROBLEM.names).cast(PROBLEM) for p in problems)])
     tables["resolved.problem"] = results.write(run, "resolved.problem", every, PROBLEM, PROBLEM.names)
+    earlier.note(run)
     counts = Counter(every.column("problem").to_pylist())
     for problem, count in sorted(counts.items()):
         run.progress.say(f"resolve: {count:,} × {problem}; see resolved.problem")

@@ -28,6 +28,7 @@ ENTITIES = {
     "team_member": {"grid_id": "grid_id"},
 }
 LABELLED = "person_link"
+PROBLEMS = ("person_link_to_review", "id_number_of_too_many", "person_not_identifiable", "label_of_unknown_record", "labels_contradict")
 _EVERYWHERE = {"person_name": "person_name_token", "id_number": "id_number_token", "phone": "phone_token"}
 _SQL_TYPE = {"person_name": "uuid", "id_number": "uuid", "phone": "uuid", "address": "uuid", "birth_date": "date"}
 _COLUMNS = (*_EVERYWHERE, "birth_date", "sex_code", "address", "region_code", "grid_id")

@@ -134,7 +134,7 @@ def key_person(random: np.random.Generator, ground: Ground, cities: Sequence[str
         **_placed_in(ground, listed),
         person_name=listed.name,
         sex_code=np.where(person.is_male, "1", "2"),
-        birth_date=person.born.to_numpy().astype("datetime64[s]"),
+        birth_date=listed.born.to_numpy().astype("datetime64[s]"),
         home_address=ground.residents.addresses.address_text.to_numpy(object)[home],
         longitude=listed.longitude.round(3),
         latitude=listed.latitude.round(3),

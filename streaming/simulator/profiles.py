@@ -130,7 +130,9 @@ KEY_PLACES_CLOSED_PER_YEAR = 0.05
 
 # assumed: how often a sender's record of a person differs from the person. Public security reads the card, a grid member asks at the door.
 DIFFERENCES_AT_PUBLIC_SECURITY = {"name_typo": 0.003, "id_missing": 0.004, "phone_other": 0.08, "phone_missing": 0.05}
-DIFFERENCES_ON_KEY_PERSON_LISTS = {"name_typo": 0.03, "id_swap": 0.02, "id_missing": 0.12, "phone_other": 0.12, "phone_missing": 0.10}
+DIFFERENCES_ON_KEY_PERSON_LISTS = {
+    "name_typo": 0.05, "id_swap": 0.05, "birth_slip": 0.05, "id_missing": 0.12, "phone_other": 0.12, "phone_missing": 0.10,
+}  # fmt: skip
 MOVES_PER_YEAR = 0.04
 # assumed: micro-grids of 30 to 50 households; by this share of villages they have been drawn (everywhere would be thirteen a grid).
 HOUSEHOLDS_PER_MICRO_GRID, MICRO_GRID_VILLAGE_SHARE = 40, 0.25

@@ -27,10 +27,10 @@ _SWAPPED = {pair[i]: pair[1 - i] for pair in _ALIKE.split() for i in (0, 1)}
 
 
 def written(random: np.random.Generator, persons: pd.DataFrame, shares: Mapping[str, float]) -> pd.DataFrame:
-    """name, id_number and phone as a sender has them, and `differences`: which of the kinds in `shares` befell the record, with commas between.
+    """name, id_number, phone and born as a sender has them, and `differences`: which of the kinds in `shares` befell the record, commas between.
 
-    Kinds: name_typo, id_swap (two digits of the sequence change places), id_missing, phone_other, phone_missing. A kind that changes nothing in a
-    record (two like digits) is not named.
+    Kinds: name_typo, id_swap (two digits of the sequence change places), id_missing, phone_other, phone_missing, birth_slip (some days too early). A
+    kind that changes nothing in a record (two like digits) is not named.
     """
     name, id_number, phone = (persons[column].to_numpy(object) for column in ("name", "id_number", "phone"))
     count = len(persons)
@@ -47,6 +47,11 @@ def written(random: np.random.Generator, persons: pd.DataFrame, shares: Mapping[
         ("phone_other", "phone", people.phones(random, count)),
     ]
     found = pd.DataFrame({"name": name, "id_number": id_number, "phone": phone}, dtype=object)
+    if "born" in persons:
+        found["born"] = persons.born.to_numpy(object)
+    if "birth_slip" in shares:
+        early = persons.born - pd.to_timedelta(random.integers(1, 28, count), unit="D")
+        changes.append(("birth_slip", "born", early.to_numpy(object)))
     differences = pd.Series("", range(count), dtype=object)
     for kind, column, value in changes:
         if kind in hit:

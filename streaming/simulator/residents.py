@@ -50,7 +50,7 @@ def settle(random: np.random.Generator, territory: Territory, members: pd.DataFr
     """The people and places of the days from `first_day`; `share` of all households and enterprises, but every key person and key place.
 
     `key_persons`: sender_code, key_person_id, grid, person, member (who looks after him; -1), person_type_code, risk_level_code, longitude, latitude
-    (GCJ-02), name, id_number, phone (as the list has them), differences, listed_on, died_on, moved_on, released_on (NaT: not so; on that day he
+    (GCJ-02), name, id_number, phone, born (as the list has them), differences, listed_on, died_on, moved_on, released_on (NaT: not so; on that day he
     leaves the list).
     `key_places`: sender_code, key_place_id, grid, address, enterprise (-1), member (-1), place_type_code, risk_level_code, place_name, person_name,
     phone, longitude, latitude, listed_on, closed_on (NaT).

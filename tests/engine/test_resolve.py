@@ -13,8 +13,9 @@ import pytest
 
 from gridlake.runs import Run
 from gridlake.settings import Settings
-from spark_jobs.resolve import resolve
+from spark_jobs.resolve import persons, resolve
 from spark_jobs.resolve.check_digit import check_digit
+from tests.persons import KEY_PERSONS, crafted, land
 
 _TEXT, _LONG, _TIME = pa.string(), pa.int64(), pa.timestamp("us", "UTC")
 _REGION = pa.schema([("region_system", _TEXT), ("region_code", _TEXT), ("region_name", _TEXT), ("region_level", _LONG), ("parent_code", _TEXT)])
@@ -274,3 +275,30 @@ def test_resolving_the_same_cut_again_writes_nothing(lake: Lake) -> None:
     versions = {name: lake.run.tables.version(name) for name in first["tables"]}
     assert lake.resolve() == first
     assert {name: lake.run.tables.version(name) for name in first["tables"]} == versions
+
+
+def test_a_day_without_rows_about_persons_links_nothing_anew_and_one_with_them_does(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = "33990119900501001X"
+    rows = [
+        {"local_id": "A", "id_number": number},
+        {"local_id": "B", "id_number": number, "feed": KEY_PERSONS, "day": 1},
+        {"local_id": "C", "name": "王芳", "day": 2},
+    ]
+    linked = []
+    link = persons.resolve
+    monkeypatch.setattr(persons, "resolve", lambda run: linked.append(run) or link(run))
+    land(lake.run, crafted(*rows), until=1)
+    first = resolve(lake.run)
+    tables = {name: lake.run.tables.read(name) for name in first["tables"]}
+    assert (len(lake.rows("person_link")), len(linked)) == (1, 1)
+    assert resolve(lake.run) == first
+    assert {name: lake.run.tables.read(name) for name in first["tables"]} == tables
+    assert len(linked) == 1
+    land(lake.run, crafted(*rows))
+    assert resolve(lake.run)["tables"]["resolved.person_record"] == 3
+    assert len(linked) == 2
+    # Somebody has been at a table.
+    lake.run.tables.overwrite("resolved.person_link", tables["resolved.person_link"].slice(0, 0))
+    lake.run.engine.register_table("resolved.person_link")
+    resolve(lake.run)
+    assert (len(lake.rows("person_link")), len(linked)) == (1, 3)
