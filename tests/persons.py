@@ -36,7 +36,7 @@ _RESIDENTS_PER_VILLAGE, _HOUSEHOLD = 2500, 2.5
 class Records:
     """One row per record and version of it.
 
-    Columns: feed, sender_code, local_id, person (the truth), name, id_number, phone, address (None or empty: unknown), born, is_male, village, day
+    Columns: feed, sender_code, local_id, person (the truth), name, id_number, phone, address (None: unknown), born, is_male, village, day
     (on which it comes), version, op.
     """
 
@@ -57,6 +57,7 @@ def drawn(seed: int, rows: int, *, days: int = 11, base: float = 0.9) -> Records
     parts = [_record(random, persons, np.concatenate([np.arange(count), again]), REGISTER)]
     parts += [_record(random, persons, np.sort(random.choice(count, round(count * 0.7), replace=False)), feed) for feed in (KEY_PERSONS, MEMBERS)]
     found = pd.concat(parts, ignore_index=True)
+    found.loc[found.feed == MEMBERS, "born"], found.loc[found.feed == MEMBERS, "address"] = pd.NaT, None
     found["day"] = np.where(random.random(len(found)) < base, 0, random.integers(1, max(days, 2), len(found)))
     found["local_id"] = np.char.add("R", np.char.zfill(random.permutation(len(found)).astype(str), 8)).astype(object)
     return Records(found)
@@ -109,8 +110,6 @@ def _record(random: np.random.Generator, persons: pd.DataFrame, who: NDArray[np.
     moved = random.random(count) < MOVED
     found["village"] = np.where(moved, random.integers(found.village.max() + 1, size=count), found.village)
     found["address"] = np.where(moved, np.char.add("某路", random.integers(count, size=count).astype(str)).astype(object), found.address)
-    if feed == MEMBERS:
-        found["born"], found["address"] = np.datetime64("NaT", "s"), ""
     sender = "zj_public_security" if feed == REGISTER else np.where(found.village % 2 == 0, "330100000000", "330400000000")
     return found.assign(feed=feed, sender_code=sender, version=1, op="upsert")
 
@@ -191,8 +190,8 @@ def _bronze(run: Run, feed: str, rows: pd.DataFrame) -> pa.Table:
 
 
 def tokens(keys: Keys, texts: pd.Series) -> pa.Array:
-    """Join tokens as the lander makes them."""
-    return keys.token(pa.array(texts.astype(object).where(texts.notna() & (texts != ""), None), pa.string()))
+    """Join tokens as the lander makes them; of None none."""
+    return keys.token(pa.array(texts.astype(object).where(texts.notna(), None), pa.string()))
 
 
 def measured(records: Records, person_of: pd.Series) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _made_of(run: Run) -> dict[str, str | None]:
     said = json.dumps([staging.statement(c, run.contracts) for c in contracts])
     states = {f"bronze.{c.id}": run.cut.get(f"bronze.{c.id}") for c in contracts if c.entity != "grid"}
     return {
-        "code": _digest((p.read_bytes() for p in _CODE)),
+        "code": _digest(p.read_bytes() for p in _CODE),
         "contracts": _digest([said.encode()]),
         **{name: None if version is None else run.tables.state(name, version) for name, version in states.items()},
         **{name: run.tables.state(name) if run.tables.exists(name) else None for name in (*_TABLES, *(f"staging.stg_{c.id}" for c in contracts))},

@@ -32,6 +32,8 @@ PROBLEMS = ("person_link_to_review", "id_number_of_too_many", "person_not_identi
 _EVERYWHERE = {"person_name": "person_name_token", "id_number": "id_number_token", "phone": "phone_token"}
 _SQL_TYPE = {"person_name": "uuid", "id_number": "uuid", "phone": "uuid", "address": "uuid", "birth_date": "date"}
 _COLUMNS = (*_EVERYWHERE, "birth_date", "sex_code", "address", "region_code", "grid_id")
+# More than a record ever has in one feed.
+_VERSIONS = 1_000_000_000
 _LABEL_COLUMNS = ("model", "subject_type", "subject_id", "other_subject_type", "other_subject_id", "label_code")
 
 _TEXT, _TIME = pa.string(), pa.timestamp("us", "UTC")
@@ -92,17 +94,17 @@ def _read(run: Run, database: duckdb.DuckDBPyConnection) -> None:
         for contract in run.contracts.conforming(entity):
             rows = _landed(run, contract, _EVERYWHERE | own)
             if rows is not None:
-                _take(database, entity, contract, rows)
+                _take(run, database, entity, contract, rows)
     grids = run.spark.table("staging.stg_grid").select("grid_id", "region_code").toArrow()
     database.register("grid", grids)
-    same = ", ".join(f"{name} is not distinct from lag({name}) over states" for name in _COLUMNS)
+    same = " and ".join(f"{name} is not distinct from lag({name}) over states" for name in _COLUMNS)
     database.execute(f"""
         create table record as
         select
             row_number() over (order by min(received_at), min_by(position, (received_at, position)), entity, sender_code, local_id) - 1 as record,
             entity, sender_code, local_id, sender_code || '-' || local_id as record_id, min(region_system) as region_system,
             min(received_at) as arrived_at,
-            max_by(case when is_delete then received_at end, version) as deleted_at,
+            case when max(version) filter (where is_delete) = max(version) then max_by(received_at, version) end as deleted_at,
             left(sha256(entity || '|' || sender_code || '-' || local_id), 32) as person_id
         from landed group by entity, sender_code, local_id;
 
@@ -112,19 +114,20 @@ def _read(run: Run, database: duckdb.DuckDBPyConnection) -> None:
             select *, max(version) over (partition by entity, sender_code, local_id order by received_at, position) = version as is_newest from landed
         ),
         states as (
-            select *, list_aggregate([{same}], 'bool_and') as is_same from newest where is_newest and not is_delete
+            select *, lag(version) over states is not null and {same} as is_same from newest where is_newest and not is_delete
             window states as (partition by entity, sender_code, local_id order by version)
         )
         select
             record.record,
             states.received_at as since,
             states.version = max(states.version) over (partition by record.record) as is_current,
-            {", ".join(f"states.{c}" for c in _COLUMNS[:-2])},
+            {", ".join(f"states.{c}" for c in _COLUMNS if c not in {"sex_code", "region_code", "grid_id"})},
+            case when states.sex_code in ('1', '2') then states.sex_code end as sex_code,
             coalesce(states.region_code, grid.region_code) as region_code
         from states
         join record using (entity, sender_code, local_id)
         left join grid on grid.grid_id = states.sender_code || '-' || states.grid_id
-        where not coalesce(is_same, false);
+        where not is_same;
 
         drop table landed;
     """)
@@ -152,15 +155,17 @@ def _landed(run: Run, contract: Contract, columns: dict[str, str]) -> DataFrame 
     )
 
 
-def _take(database: duckdb.DuckDBPyConnection, entity: str, contract: Contract, rows: DataFrame) -> None:
+def _take(run: Run, database: duckdb.DuckDBPyConnection, entity: str, contract: Contract, rows: DataFrame) -> None:
     versions = ", ".join(f"{name} nulls first" for name in rows.columns if name.startswith("version_"))
     given = ", ".join(f"cast({name} as {_SQL_TYPE.get(name, 'varchar')})" if name in rows.columns else "null" for name in _COLUMNS)
+    # What came by an older major version of the feed was said before.
+    later = len(run.contracts.conforming(entity)) - len(run.contracts.superseding(contract))
     database.register("given", rows.toArrow())
     database.execute(
         f"""
         insert into landed
         select $entity, $region_system, _sender_code, local_id, _received_at, _source_position, _op = 'delete',
-            row_number() over (partition by _sender_code, local_id order by {versions}, _source_position), {given}
+            {later * _VERSIONS} + row_number() over (partition by _sender_code, local_id order by {versions}, _source_position), {given}
         from given
         """,
         {"entity": entity, "region_system": contract.region_system},

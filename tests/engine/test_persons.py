@@ -51,6 +51,11 @@ def groups(found: persons.Persons) -> set[frozenset[str]]:
     return {frozenset(members) for members in by_person.values()}
 
 
+def spans(found: persons.Persons) -> dict[str, tuple[Any, Any]]:
+    """From when until when each record is the person's."""
+    return {r["local_id"]: (r["valid_from"], r["valid_to"]) for r in found.crosswalk.to_pylist()}
+
+
 def label(one: str, other: str, code: str, *, day: int, **more: Any) -> Mapping[str, Any]:
     (entity, record), (other_entity, other_record) = one.split(":"), other.split(":")
     subjects = {"subject_type": entity, "subject_id": record, "other_subject_type": other_entity, "other_subject_id": other_record}
@@ -59,7 +64,7 @@ def label(one: str, other: str, code: str, *, day: int, **more: Any) -> Mapping[
 
 @pytest.fixture(scope="module")
 def sample() -> Records:
-    return drawn(7, 6000, days=DAYS + 1)
+    return drawn(7, 4000, days=DAYS + 1)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +74,7 @@ def whole(run: Run, sample: Records) -> persons.Persons:
 
 def test_nearly_every_pair_of_one_person_is_found_and_nearly_no_other(sample: Records, whole: persons.Persons) -> None:
     found = measured(sample, pd.Series(ids(whole)))
-    assert found["pairs"] > 4000
+    assert found["pairs"] > 3000
     assert found["precision"] >= 0.99
     assert found["recall"] >= 0.95
 
@@ -77,7 +82,7 @@ def test_nearly_every_pair_of_one_person_is_found_and_nearly_no_other(sample: Re
 def test_each_link_says_why(whole: persons.Persons) -> None:
     links = whole.links.to_pandas()
     linked = links[links.state_code == "linked"]
-    assert len(linked) > 4000
+    assert len(linked) > 3000
     assert (linked.score >= linked.threshold).all()
     assert set(",".join(linked.agreed).split(",")) <= {"id_number", "person_name", "birth_date", "sex_code", "phone", "address", "village", "county"}
     assert not links.link_id.duplicated().any()
@@ -98,7 +103,7 @@ def test_ids_once_given_stay_through_ten_increments_and_their_history_is_the_sam
             known += 1
             unchanged += given[-1][local_id] == person
             kept += given[-1][local_id] == person or merged[local_id, person] is not None
-    assert known > 50_000
+    assert known > 35_000
     assert unchanged / known >= 0.999
     assert kept == known, "an id goes only into another one, and the crosswalk says into which"
 
@@ -109,14 +114,18 @@ def test_ids_once_given_stay_through_ten_increments_and_their_history_is_the_sam
         assert dict(zip(standing.local_id, standing.canonical_id, strict=True)) == then
 
 
-def test_neither_keys_nor_the_order_of_rows_nor_a_rebuild_change_an_id(tmp_path: Path, sample: Records, whole: persons.Persons) -> None:
+def test_a_rebuild_under_other_keys_gives_the_same_ids_and_the_order_of_arrival_the_same_persons(
+    tmp_path: Path, sample: Records, whole: persons.Persons
+) -> None:
     other = started(tmp_path)
     try:
-        shuffled = Records(sample.rows.sample(frac=1, random_state=3).sort_values("day", kind="stable"))
-        found = resolved(other, shuffled)
+        again = resolved(other, sample)
+        last_first = resolved(other, Records(sample.rows.assign(day=DAYS - sample.rows.day).sample(frac=1, random_state=3)))
     finally:
         other.close()
-    assert groups(found) == groups(whole)
+    assert again.records.equals(whole.records)
+    assert again.crosswalk.equals(whole.crosswalk)
+    assert groups(last_first) == groups(whole)
 
 
 def test_the_first_to_arrive_names_the_person_also_after_his_record_is_deleted(run: Run) -> None:
@@ -128,8 +137,10 @@ def test_the_first_to_arrive_names_the_person_also_after_his_record_is_deleted(r
     before = ids(resolved(run, crafted(*rows), until=1))
     found = resolved(run, crafted(*rows))
     assert before["A"] == before["B"] == ids(found)["B"]
-    spans = {r["local_id"]: (r["valid_from"], r["valid_to"]) for r in found.crosswalk.to_pylist()}
-    assert spans == {"A": (FIRST_DAY, FIRST_DAY + timedelta(days=2)), "B": (FIRST_DAY + timedelta(days=1), None)}
+    assert spans(found) == {"A": (FIRST_DAY, FIRST_DAY + timedelta(days=2)), "B": (FIRST_DAY + timedelta(days=1), None)}
+    found = resolved(run, crafted(*rows, {"local_id": "A", "id_number": ONE, "day": 3, "version": 3}))
+    assert ids(found) == before
+    assert spans(found) == {"A": (FIRST_DAY, None), "B": (FIRST_DAY + timedelta(days=1), None)}
 
 
 def test_a_third_record_that_knows_both_merges_two_and_the_crosswalk_says_so(run: Run) -> None:
