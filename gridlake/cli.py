@@ -36,7 +36,7 @@ _WIDTH_OF_FILES = 140
 HELP = {
     "land": "Land the inbox: accepted rows to bronze, refused rows (sealed, with reasons) to quarantine, a receipt for each delivery.",
     "stage": "One row per key, mapped to the entity's columns: newest version, deletes kept as such (dbt).",
-    "resolve": "Region closure, grid codes, crosswalk of local ids.",
+    "resolve": "Region closure, grid codes, who is one person, crosswalk of local ids.",
     "build": "The libraries: theme, item, business, sharing (dbt).",
     "detect": "Factors and findings of every model, with reasons and evidence.",
     "mart": "Counts by region and time that people read (dbt).",

@@ -106,7 +106,7 @@ def _read(run: Run, database: duckdb.DuckDBPyConnection) -> None:
             min(received_at) as arrived_at,
             case when max(version) filter (where is_delete) = max(version) then max_by(received_at, version) end as deleted_at,
             left(sha256(entity || '|' || sender_code || '-' || local_id), 32) as person_id
-        from landed group by entity, sender_code, local_id;
+        from landed group by entity, sender_code, local_id having not bool_and(is_delete);
 
         create table version as
         with newest as (
