@@ -103,15 +103,14 @@ def test_one_id_number_at_two_senders_is_one_person(lake: Lake) -> None:
 
 
 def test_records_of_the_province_are_joined_to_the_persons_that_they_are_of(lake: Lake) -> None:
-    library = " union all ".join(
-        f"select '{name}' as feed, sender_code, local_id, canonical_person_id as found from {name}" for name in ("person", "key_person", "team_member")
-    )
+    kinds = ("person", "key_person", "team_member")
+    library = " union all ".join(f"select '{name}' as feed, sender_code, local_id, canonical_person_id as found from {name}" for name in kinds)
     counted = f"""with record as (select person, found from truth join ({library}) using (feed, sender_code, local_id)),
         pairs as (select 'true' as kind, count(*) as n from record group by person
             union all select 'said', count(*) from record group by found
             union all select 'right', count(*) from record group by person, found)
         select kind, sum(n * (n - 1) // 2) from pairs group by kind"""
-    pairs = dict(asked(lake, counted, "theme.person", "theme.key_person", "theme.team_member"))
+    pairs = dict(asked(lake, counted, *(f"theme.{name}" for name in kinds)))
     assert pairs["true"] >= 30
     assert pairs["right"] / pairs["said"] >= 0.99
     assert pairs["right"] / pairs["true"] >= 0.95
