@@ -24,12 +24,15 @@ from streaming.simulator import (
     feeds,
     interface_calls,
     people,
+    pilot,
     publications,
     residents,
     reviews,
+    scenario_projects,
     tasks,
     visits,
 )
+from streaming.simulator.deliveries import Period
 from streaming.simulator.parcels import Feed, write
 from streaming.simulator.plan import Plan, Scene, stream
 from streaming.simulator.truth import Truth
@@ -120,7 +123,16 @@ def of_events(
     yield interface_calls.feed(stream(seed, "interface_call"), ground, vocabularies, truth)
     yield from publications.feeds(stream(seed, "publications"), vocabularies, ground.first_day, ground.days)
     yield from reviews.feeds(stream(seed, "reviews"), ground, cities, planted, truth)
-    yield from applications.feeds(stream(seed, "applications"), vocabularies, ground.first_day, ground.days)
+    yield from of_applications(seed, vocabularies, Period(ground.first_day, ground.days))
+
+
+def of_applications(seed: int, vocabularies: Vocabularies, period: Period) -> Iterator[Feed]:
+    """Major applications, scenario applications and the pilot assessment, in all cities."""
+    where = applications.standing(stream(seed, "standing"), vocabularies)
+    yield from applications.feeds(stream(seed, "applications"), vocabularies, where, period)
+    projects = scenario_projects.launch(stream(seed, "projects"), where, period)
+    yield from scenario_projects.feeds(stream(seed, "scenario applications"), projects, where, period)
+    yield from pilot.feeds(stream(seed, "pilot"), vocabularies, where, projects, period)
 
 
 def of_residents(seed: int, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], truth: Truth) -> Iterator[Feed]:

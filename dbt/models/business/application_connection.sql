@@ -1,0 +1,2 @@
+-- one row per major application, city and stage of connecting it
+{{ as_reported('application_connection') }}

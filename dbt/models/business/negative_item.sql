@@ -1,0 +1,2 @@
+-- one row per item of the negative list
+{{ as_reported('negative_item') }}

@@ -1,0 +1,2 @@
+-- one row per scenario project and week of its construction
+{{ as_reported('project_report') }}
