@@ -55,17 +55,19 @@ _UPGRADE = pa.schema(
         *_VERSION,
     ]
 )
-# assumed: what a county of half a million residents takes in in a month once everybody uses it; share coordinated; months from the start of the first
-# application to that of this one.
+# assumed: what a county of half a million residents takes in in a month once everybody uses it; share coordinated; months from the first simulated
+# day to that on which connecting its cities began.
 _MONTHLY_BUSINESS = {
-    "dispute_code": (260, 0.16, 0), "mediation": (190, 0.22, 0), "people_call": (420, 0.30, 1), "police_grid": (310, 0.85, 2),
-    "petition": (60, 0.35, 3), "integrated_enforcement": (150, 0.28, 4), "anti_fraud": (540, 0.08, 6), "community_correction": (35, 0.12, 8),
+    "dispute_code": (260, 0.16, -10), "mediation": (190, 0.22, -9), "people_call": (420, 0.30, -7), "police_grid": (310, 0.85, -5),
+    "petition": (60, 0.35, -3), "integrated_enforcement": (150, 0.28, 0), "anti_fraud": (540, 0.08, 2), "community_correction": (35, 0.12, 4),
 }  # fmt: skip
 _OTHER_BUSINESS = (100, 0.2, 5)
-# assumed: a first delivery has the quarter before it, in which the first applications went live.
+# assumed: a first delivery has the quarter before it.
 _MONTHS_BEFORE = 3
-# assumed: after so many months in use about two thirds of what will come is there; a city without much zeal comes months later and stays below.
-_MONTHS_TO_GROW, _LAGGING_MONTHS, _LEAST_ZEAL = 5.0, 7, 0.35
+# assumed: the best city is connected after seven months, one with no zeal would take so many more; after so many months in use about two thirds of
+# what will come is there.
+_MONTHS_TO_CONNECT, _LAGGING_MONTHS, _MONTHS_TO_GROW = 7, 5.7, 5.0
+_LEAST_ZEAL = 0.35
 # assumed: the Spring Festival's month is short.
 _SEASON = {1: 0.92, 2: 0.68, 10: 0.93}
 _CORRECTED_SHARE = 0.02
@@ -141,7 +143,7 @@ def application_activity(random: np.random.Generator, vocabularies: Vocabularies
     application, county, month = _crossed(len(applications), len(counties), len(months))
     volume, coordinated, begun = np.array([_MONTHLY_BUSINESS.get(code, _OTHER_BUSINESS) for code in applications]).T
     zeal, townships = counties.zeal.to_numpy(), counties.township_count.to_numpy()
-    in_use = month - begun[application] - np.round((1 - zeal) * _LAGGING_MONTHS)[county] + _MONTHS_BEFORE
+    in_use = month - _MONTHS_BEFORE - begun[application] - _MONTHS_TO_CONNECT - np.round((1 - zeal) * _LAGGING_MONTHS)[county]
     reached = in_use >= 0
     application, county, month, in_use = application[reached], county[reached], month[reached], in_use[reached]
     season = np.array([_SEASON.get(int(number) % 12 + 1, 1.0) for number in months.astype(int)])
@@ -180,8 +182,7 @@ def application_connection(random: np.random.Generator, vocabularies: Vocabulari
     begun = np.array([_MONTHLY_BUSINESS.get(code, _OTHER_BUSINESS)[2] for code in applications])
     application, city = _crossed(len(applications), len(where.cities))
     zeal = where.cities.zeal.to_numpy()[city]
-    # The last stage is done when the first business is counted.
-    first = period.start + ((begun[application] - _MONTHS_BEFORE) * 30 - _STAGE_DAYS * (len(stages) - 1)) * _DAY
+    first = period.start + begun[application] * 30 * _DAY
     planned = first[:, None] + np.arange(1, len(stages) + 1) * _STAGE_DAYS * _DAY
     took = np.round(_STAGE_DAYS * (1.7 - 0.75 * zeal)[:, None] * random.lognormal(0, 0.2, (len(application), len(stages)))) * _DAY
     finished = first[:, None] + took.cumsum(axis=1)
