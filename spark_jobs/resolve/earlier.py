@@ -1,56 +1,41 @@
-"""What the last run found out about persons, while nothing has come by which it could differ: a day without rows about persons links nothing anew.
+"""What an earlier run made, while nothing has come by which it could differ: a day without rows about persons links nothing anew.
 
-The note beside the tables names what they were made of and what they are; a table that is not as noted, or any other code, and all is linked again.
+A note beside the tables names what they were made of and what they are; a table that is not as noted, or any other code, and all is made again.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import pyarrow.compute as pc
-
-from gridlake.contracts import staging
 from gridlake.runs import Run
 from gridlake.tables import write_file
-from spark_jobs.resolve.persons import ENTITIES, PROBLEMS, Persons
 
-_TABLES = ("resolved.person_record", "resolved.person_link", "resolved.crosswalk", "resolved.problem")
 _CODE = sorted(p for p in Path(__file__).parent.iterdir() if p.suffix in {".py", ".yml"})
 
 
-def found(run: Run) -> Persons | None:
-    """The persons as the tables have them; None where they must be linked."""
-    note = _note(run)
-    if not note.exists() or json.loads(note.read_text(encoding="utf-8")) != _made_of(run):
-        return None
-    records, links = (run.tables.read(name) for name in _TABLES[:2])
-    crosswalk = run.tables.read("resolved.crosswalk", where=pc.field("entity").isin(list(ENTITIES)))
-    problems = run.tables.read("resolved.problem", where=pc.field("problem").isin(list(PROBLEMS)))
-    return Persons(records, links, crosswalk, problems)
+class Note:
+    """Of what some tables of a lake were made; `sources` with their versions (None: the newest), `said` for what decides besides."""
 
+    def __init__(self, run: Run, name: str, sources: Mapping[str, int | None], tables: Sequence[str], said: str = "") -> None:
+        self._run, self._sources, self._tables, self._said = run, sources, tables, said
+        self._file = run.settings.home.absolute() / "resolve" / f"{name}.json"
 
-def note(run: Run) -> None:
-    """Remember of what the tables, written by now, were made."""
-    write_file(_note(run), json.dumps(_made_of(run)).encode())
+    def stands(self) -> bool:
+        """Whether the tables are what this code would make of these sources."""
+        return self._file.exists() and json.loads(self._file.read_text(encoding="utf-8")) == self._made_of()
 
+    def write(self) -> None:
+        """Remember it of the tables as they are now."""
+        write_file(self._file, json.dumps(self._made_of()).encode())
 
-def _note(run: Run) -> Path:
-    return run.settings.home.absolute() / "resolve" / "persons.json"
-
-
-def _made_of(run: Run) -> dict[str, str | None]:
-    contracts = [c for entity in (*ENTITIES, "human_label", "grid") for c in run.contracts.conforming(entity)]
-    said = json.dumps([staging.statement(c, run.contracts) for c in contracts])
-    states = {f"bronze.{c.id}": run.cut.get(f"bronze.{c.id}") for c in contracts if c.entity != "grid"}
-    return {
-        "code": _digest(p.read_bytes() for p in _CODE),
-        "contracts": _digest([said.encode()]),
-        **{name: None if version is None else run.tables.state(name, version) for name, version in states.items()},
-        **{name: run.tables.state(name) if run.tables.exists(name) else None for name in (*_TABLES, *(f"staging.stg_{c.id}" for c in contracts))},
-    }
+    def _made_of(self) -> dict[str, str | None]:
+        versions = {**dict.fromkeys(self._tables), **self._sources}
+        tables = self._run.tables
+        states = {name: tables.state(name, version) if tables.exists(name) else None for name, version in versions.items()}
+        return {"code": _digest(p.read_bytes() for p in _CODE), "said": _digest([self._said.encode()]), **states}
 
 
 def _digest(parts: Iterable[bytes]) -> str:

@@ -6,6 +6,7 @@ value is opened.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
@@ -60,6 +62,31 @@ class Persons(NamedTuple):
     links: pa.Table
     crosswalk: pa.Table
     problems: pa.Table
+
+
+def inputs(run: Run) -> dict[str, int | None]:
+    """The tables that the links are made of, those that go on growing at the cut's versions."""
+    landed = [f"bronze.{c.id}" for entity in (*ENTITIES, "human_label") for c in run.contracts.conforming(entity)]
+    return {name: run.cut[name] for name in landed if name in run.cut} | {f"staging.stg_{c.id}": None for c in _staged(run)}
+
+
+def said(run: Run) -> str:
+    """What the contracts say of the columns: another map, and the links may be others."""
+    contracts = [c for entity in (*ENTITIES, "human_label") for c in run.contracts.conforming(entity)]
+    return json.dumps([staging.statement(c, run.contracts) for c in contracts])
+
+
+def _staged(run: Run) -> list[Contract]:
+    """The feeds that are read from staging: grids, and whatever its own .sql maps."""
+    mapped = [c for entity in (*ENTITIES, "human_label") for c in run.contracts.conforming(entity) if c.sql]
+    return [*run.contracts.conforming("grid"), *mapped]
+
+
+def known(run: Run) -> Persons:
+    """What `resolve` gave when the tables were written."""
+    records, links = run.tables.read("resolved.person_record"), run.tables.read("resolved.person_link")
+    crosswalk = run.tables.read("resolved.crosswalk", where=pc.field("entity").isin(list(ENTITIES)))
+    return Persons(records, links, crosswalk, run.tables.read("resolved.problem", where=pc.field("problem").isin(list(PROBLEMS))))
 
 
 def resolve(run: Run) -> Persons:
