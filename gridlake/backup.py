@@ -37,7 +37,7 @@ from gridlake.tables import Tables, fsync, make_folder, write_file
 FORMAT = 1
 _OBJECTS, _BACKUPS = "objects", "backups"
 # What a run makes anew, and what belongs to processes.
-_LEFT_OUT = {"dbt", "logs", "scratch", "tables", ".lock"}
+_LEFT_OUT = {"dbt", "logs", "resolve", "scratch", "tables", ".lock"}
 # A run names versions of tables, a snapshot too: they are copied before the versions are read, so that none is named that is not there.
 _NAME_VERSIONS = ("runs", "snapshots", "reports", "docs")
 _STAGED = ".backup-"
