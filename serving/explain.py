@@ -62,7 +62,18 @@ def _tree(entity: str, record: Mapping[str, Any]) -> Tree:
             for row in rows[:5]:
                 leaf.add(_fields({n: v for n, v in row.items() if n not in _QUIET and v is not None}))
     for match in record["crosswalk"]:
-        tree.add(_safe(f"编号对照 crosswalk  {match['sender_code']} {match['local_id']} → {match['canonical_id']}，自 {match['valid_from']}"))
+        end = (f"，至 {match['valid_to']}" if match.get("valid_to") else "") + (f"，并入 {match['merged_into']}" if match.get("merged_into") else "")
+        tree.add(_safe(f"编号对照 crosswalk  {match['sender_code']} {match['local_id']} → {match['canonical_id']}，自 {match['valid_from']}{end}"))
+    if record["person_links"]:
+        links = tree.add(f"同一人 person_link ({len(record['person_links'])})")
+        for link in record["person_links"]:
+            other = "right" if link["left_id"] == record["canonical_id"] else "left"
+            links.add(
+                _safe(
+                    f"{link['state_code']}  {link[f'{other}_entity']} {link[f'{other}_id']}  得分 {link['score']}（阈值 {link['threshold']}）"
+                    f"  一致 {link['agreed'] or '无'}  不一致 {link['differed'] or '无'}  {link['link_id']}"
+                )
+            )
     if record["factors"]:
         factors = tree.add(f"因子 factor ({len(record['factors'])})")
         for factor in record["factors"]:

@@ -132,6 +132,9 @@ class Trace:
             "bronze": [self._shown(v) for v in versions],
             "staging": {f"staging.stg_{contract.id}": [self._shown(r) for r in staged]} if staged else {},
             "crosswalk": self._rows("resolved.crosswalk", {"entity": entity, "sender_code": sender, "local_id": local_id}),
+            "person_links": [
+                link for side in ("left", "right") for link in self._rows("resolved.person_link", {f"{side}_entity": entity, f"{side}_id": canonical})
+            ],
             "library": {name: [self._shown(r) for r in rows] for name, rows in library.items()},
             "factors": [self._shown(r) for r in self._rows(f"factor.{entity}", {"subject_id": canonical})],
             "findings": findings,

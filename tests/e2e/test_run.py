@@ -115,6 +115,11 @@ def test_records_of_the_province_are_joined_to_the_persons_that_they_are_of(lake
     assert pairs["right"] / pairs["said"] >= 0.99
     assert pairs["right"] / pairs["true"] >= 0.95
 
+    (link, *_) = asked(lake, "select left_entity, left_id, right_id, link_id from person_link where state_code = 'linked'", "resolved.person_link")
+    document = succeed("explain", link[0], link[1], "--home", lake.home)
+    (told,) = [r["person_links"] for r in document["records"] if r["canonical_id"] == link[1]]
+    assert (link[2], link[3]) in {(one["right_id"], one["link_id"]) for one in told}
+
 
 def test_reasons_of_a_finding_add_up_to_its_score(lake: Lake) -> None:
     findings = {r["finding_id"]: r["score"] for r in lake.tables.read("finding.finding", columns=["finding_id", "score"]).to_pylist()}
