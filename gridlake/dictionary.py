@@ -1,6 +1,6 @@
-"""The dictionary: one page per contract, as Markdown for the repository and as HTML for the lake.
+"""The dictionary: one page per contract and one per table, as Markdown for the repository and as HTML for the lake.
 
-Pages are derived from contracts and code lists alone and hold no data. Example values of class L4 columns are never
+The repository's pages are derived from declarations alone and hold no data. Example values of class L4 columns are never
 shown: an example in somebody's contract may have been a real row.
 """
 
@@ -9,10 +9,11 @@ from __future__ import annotations
 import html
 import json
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from gridlake.contracts import Column, Contract, Contracts
 from gridlake.contracts import load_all as load_contracts
@@ -22,6 +23,10 @@ from gridlake.settings import Settings
 from gridlake.tables import write_file
 from gridlake.vocabularies import Vocabularies
 from gridlake.vocabularies import load_all as load_vocabularies
+
+if TYPE_CHECKING:
+    from gridlake.catalogue import Catalogue
+    from gridlake.table_pages import Seen
 
 _COLUMN_HEADINGS = ("字段", "中文名", "类型", "必填", "主键", "分级", "限制", "代码表", "落地为")
 SEALED_VALUE = "密封"
@@ -38,7 +43,7 @@ class Grid:
     """A table of a page; cells are plain text, marked as code where they name something in code."""
 
     headings: Sequence[str]
-    rows: Sequence[Sequence[str | Code | Link]]
+    rows: Sequence[Sequence[Cell]]
 
 
 @dataclass(frozen=True)
@@ -58,11 +63,35 @@ class Link:
 
 
 @dataclass(frozen=True)
+class Anchor(Code):
+    """A name that HTML pages link to: the page's own address, `#` and the name."""
+
+
+@dataclass(frozen=True)
+class Several:
+    """Parts of one cell, each on a line of its own in HTML."""
+
+    parts: Sequence[str | Code | Link]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """What something is made of, level by level; folded away in HTML, left out in Markdown, which would be long."""
+
+    root: str | Code | Link
+    below: Sequence[Tree] = ()
+
+
+Cell: TypeAlias = str | Code | Link | Several
+Block: TypeAlias = str | Grid | Code | Tree
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading with paragraphs, tables and blocks of code below it."""
 
     heading: str
-    blocks: Sequence[str | Grid | Code]
+    blocks: Sequence[Block]
 
 
 @dataclass(frozen=True)
@@ -99,24 +128,34 @@ def page(contract: Contract, vocabularies: Vocabularies) -> Page:
     )
 
 
-def write_pages(contracts: Contracts, vocabularies: Vocabularies, folder: Path) -> list[Path]:
-    """One HTML page per contract and `index.html`; pages of contracts that are gone are removed. Gives the paths."""
-    pages = [page(c, vocabularies) for c in contracts.values()]
+def write_pages(
+    contracts: Contracts, vocabularies: Vocabularies, folder: Path, catalogue: Catalogue, seen: Mapping[str, Seen] | None = None
+) -> list[Path]:
+    """One HTML page per contract and table, and `index.html` with a search; pages of what is gone are removed. Gives the paths.
+
+    `seen` is by table what the last run showed of it.
+    """
+    from gridlake import table_pages
+
+    pages = [*(page(c, vocabularies) for c in contracts.values()), *table_pages.pages(catalogue, contracts, seen or {})]
     wanted = {f"{p.name}.html": _html_page(p.title, _html_sections(p.sections)) for p in pages}
-    wanted["index.html"] = _html_page("数据字典", _html_block(_index(contracts)))
+    found = table_pages.search(table_pages.entries(catalogue, contracts))
+    wanted["index.html"] = _html_page("数据字典", found + _html_sections(_index(contracts, catalogue)))
     return _write_all(folder, wanted, "*.html")
 
 
-def write_markdown(contracts: Contracts, vocabularies: Vocabularies, folder: Path) -> list[Path]:
-    """One Markdown page per contract and `README.md`; pages of contracts that are gone are removed. Gives the paths."""
-    return _write_all(folder, markdown_pages(contracts, vocabularies), "*.md")
+def write_markdown(contracts: Contracts, vocabularies: Vocabularies, folder: Path, catalogue: Catalogue) -> list[Path]:
+    """One Markdown page per contract and table, and `README.md`; pages of what is gone are removed. Gives the paths."""
+    return _write_all(folder, markdown_pages(contracts, vocabularies, catalogue), "*.md")
 
 
-def markdown_pages(contracts: Contracts, vocabularies: Vocabularies) -> dict[str, str]:
+def markdown_pages(contracts: Contracts, vocabularies: Vocabularies, catalogue: Catalogue) -> dict[str, str]:
     """File name → content of every Markdown page."""
-    pages = [page(c, vocabularies) for c in contracts.values()]
+    from gridlake import table_pages
+
+    pages = [*(page(c, vocabularies) for c in contracts.values()), *table_pages.pages(catalogue, contracts, {})]
     wanted = {f"{p.name}.md": _markdown_page(p) for p in pages}
-    wanted["README.md"] = f"# 数据字典\n\n{_GENERATED}\n\n{_markdown_block(_index(contracts))}\n"
+    wanted["README.md"] = _markdown_page(Page("README", "数据字典", _index(contracts, catalogue)))
     return wanted
 
 
@@ -228,17 +267,30 @@ def _facts(contract: Contract) -> list[tuple[str, str | Code]]:
     return [(label, text) for label, text in facts if _plain(text)]
 
 
+SCHEMAS = {
+    "staging": "归集",
+    "resolved": "归并",
+    "theme": "主题库",
+    "item": "事项库",
+    "business": "业务库",
+    "sharing": "共享池",
+    "factor": "因子",
+    "finding": "研判",
+    "evaluation": "评价",
+    "mart": "统计",
+    "ops": "运行",
+}
 _KEPT = {"bronze": "原始数据", "quarantine": "拒收数据"}
 
 
-def _column_row(column: Column) -> Sequence[str | Code | Link]:
+def _column_row(column: Column) -> Sequence[Cell]:
     title = column.title + (f"（{column.description}）" if column.description else "")
     linked: str | Link = ""
     if column.code_list:
         linked = Link(column.code_list, f"#代码表-{column.code_list}", f"#代码表-{column.code_list}")
     landed = "、".join(f.name for f in bronze_fields(column))
     return (
-        Code(column.name), title, _TYPES[column.logical_type], "是" if column.required else "", str(column.key_position or ""),
+        Anchor(column.name), title, _TYPES[column.logical_type], "是" if column.required else "", str(column.key_position or ""),
         column.classification, "；".join(limits(column)), linked, Code(landed),
     )  # fmt: skip
 
@@ -345,41 +397,53 @@ def _duration(seconds: float) -> str:
     return f"{seconds:g} 秒"
 
 
-def _index(contracts: Contracts) -> Grid:
-    return Grid(
-        ("接口", "名称", "实体", "版本", "用途"),
-        [
-            (Link(f"{c.source}.{c.feed}", f"{c.id}.md", f"{c.id}.html"), c.title, Code(c.entity) if c.entity else "", c.version, c.purpose)
-            for c in contracts.values()
-        ],
-    )
+def _index(contracts: Contracts, catalogue: Catalogue) -> list[Section]:
+    feeds = [
+        (Link(f"{c.source}.{c.feed}", f"{c.id}.md", f"{c.id}.html"), c.title, Code(c.entity) if c.entity else "", c.version, c.purpose)
+        for c in contracts.values()
+    ]
+    sections = [Section("接口", [Grid(("接口", "名称", "实体", "版本", "用途"), feeds)])]
+    schemas = dict.fromkeys(name.partition(".")[0] for name in catalogue.tables)
+    for schema in schemas:
+        tables = [t for t in catalogue.tables.values() if t.name.startswith(f"{schema}.")]
+        rows = [(Link(t.name, f"{t.name}.md", f"{t.name}.html"), t.title, str(len(t.columns))) for t in tables]
+        sections.append(Section(f"{SCHEMAS.get(schema, '')} {schema}".strip(), [Grid(("表", "一行是什么", "字段数"), rows)]))
+    return sections
 
 
-_GENERATED = "由合约生成，请勿手改；更新：`python -m gridlake.dictionary`。"
+_GENERATED = "由合约、dbt 与因子的声明生成，请勿手改；更新：`make dictionary`。"
 
 
-def _plain(value: str | Code | Link) -> str:
+def _plain(value: Cell) -> str:
+    if isinstance(value, Several):
+        return "".join(map(_plain, value.parts))
     return value if isinstance(value, str) else value.text
 
 
 def _markdown_page(content: Page) -> str:
     parts = [f"# {content.title}", _GENERATED]
     for section in content.sections:
-        parts.append(f"## {section.heading}")
-        parts.extend(_markdown_block(block) for block in section.blocks)
+        blocks = [block for block in section.blocks if not isinstance(block, Tree)]
+        if blocks or not section.blocks:
+            parts.append(f"## {section.heading}")
+        parts.extend(_markdown_block(block) for block in blocks)
     return "\n\n".join(parts) + "\n"
 
 
-def _markdown_block(block: str | Grid | Code) -> str:
+def _markdown_block(block: Block) -> str:
     if isinstance(block, str):
         return _markdown_text(block)
     if isinstance(block, Code):
         return f"```\n{block.text}\n```"
+    if isinstance(block, Tree):
+        return ""
     rows = ["| " + " | ".join(_markdown_cell(c) for c in row) + " |" for row in block.rows]
     return "\n".join(["| " + " | ".join(block.headings) + " |", "|" + "---|" * len(block.headings), *rows])
 
 
-def _markdown_cell(value: str | Code | Link) -> str:
+def _markdown_cell(value: Cell) -> str:
+    if isinstance(value, Several):
+        return "、".join(map(_markdown_cell, value.parts))
     if isinstance(value, Link):
         return f"[{value.text}]({value.markdown})"
     if isinstance(value, Code):
@@ -400,17 +464,29 @@ def _html_sections(sections: Sequence[Section]) -> str:
     )
 
 
-def _html_block(block: str | Grid | Code) -> str:
+def _html_block(block: Block) -> str:
     if isinstance(block, str):
         return f"<p>{html.escape(block)}</p>"
     if isinstance(block, Code):
         return f"<pre>{html.escape(block.text)}</pre>"
+    if isinstance(block, Tree):
+        return _html_tree(block)
     head = "".join(f"<th>{html.escape(h)}</th>" for h in block.headings)
     body = "".join("<tr>" + "".join(f"<td>{_html_cell(c)}</td>" for c in row) + "</tr>" for row in block.rows)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def _html_cell(value: str | Code | Link) -> str:
+def _html_tree(tree: Tree) -> str:
+    if not tree.below:
+        return f"<div>{_html_cell(tree.root)}</div>"
+    return f"<details><summary>{_html_cell(tree.root)}</summary>{''.join(map(_html_tree, tree.below))}</details>"
+
+
+def _html_cell(value: Cell) -> str:
+    if isinstance(value, Several):
+        return "<br>".join(map(_html_cell, value.parts))
+    if isinstance(value, Anchor):
+        return f'<code id="{html.escape(value.text)}">{html.escape(value.text)}</code>'
     if isinstance(value, Link):
         return f'<a href="{html.escape(value.html)}">{html.escape(value.text)}</a>'
     if isinstance(value, Code):
@@ -422,6 +498,8 @@ _STYLE = (
     "body{font-family:'Noto Sans CJK SC','Microsoft YaHei','PingFang SC',sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}"
     "h1{font-size:1.5rem}h2{font-size:1.1rem;border-bottom:1px solid #ccc;padding-bottom:.2rem}"
     "table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{border:1px solid #ddd;padding:.3rem .5rem;text-align:left;vertical-align:top}"
+    "details{margin-left:1.2rem}details>div{margin-left:2.4rem}summary{cursor:pointer}:target{background:#fff3bf}"
+    "#found{margin:.6rem 0}#q{font-size:1rem;padding:.4rem .6rem;width:32rem;max-width:100%}"
     "th{background:#f4f4f4;white-space:nowrap}code,pre{font-size:.85rem;word-break:break-word;white-space:pre-wrap}pre{background:#f7f7f7;padding:.6rem}"
 )
 
@@ -430,7 +508,7 @@ def _html_page(title: str, body: str) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>{body}"
-        '<p><a href="index.html">全部接口</a></p></body></html>\n'
+        '<p><a href="index.html">全部接口和表</a></p></body></html>\n'
     )
 
 
@@ -445,11 +523,18 @@ def _write_all(folder: Path, wanted: Mapping[str, str], pattern: str) -> list[Pa
 
 
 def main() -> None:
-    """Write the Markdown pages of the built-in contracts into `docs/dictionary/` of the checkout."""
+    """Write the Markdown pages of what is built in into `docs/dictionary/` of the checkout."""
+    from gridlake import catalogue
+
     settings = Settings(contracts=None)
     folder = settings.project / "docs" / "dictionary"
-    written = write_markdown(load_contracts(settings), load_vocabularies(settings), folder)
+    with tempfile.TemporaryDirectory(prefix="gridlake-dictionary-") as scratch:
+        known = catalogue.of_project(settings, Path(scratch) / "lake")
+    written = write_markdown(load_contracts(settings), load_vocabularies(settings), folder, known)
     sys.stderr.write(f"{folder}: {len(written)} 页\n")
+    for gap in known.gaps:
+        sys.stderr.write(f"{gap}\n")
+    sys.exit(1 if known.gaps else 0)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ LIBRARY = ("theme", "item", "business", "sharing")
 _PROJECT = ("models", "macros", "tests")
 _WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert into|drop table|alter table)\s+(\S+)")
 _CLOCK = re.compile(r"""var\(\s*["']as_of""")
+_SCRATCH = re.compile(r"\bcreate or replace table (changes\.\w+)")
+_DBT_STEPS = ("stage", "build", "mart")
 _FAILED = {"error", "fail", "skipped", "runtime error"}
 
 
@@ -56,6 +58,19 @@ def mart(run: Run) -> dict[str, Any]:
     """The tables that people read; after them what `--contracts DIR/models` adds in schemas of its own."""
     _show_absent_feeds(run)
     return _build(run, "mart", ("mart", *_schemas_of_overlay(run)))
+
+
+def queries(home: Path) -> dict[str, str]:
+    """The SQL of each table and view that dbt built in this lake from all of its sources, scratch tables among them; nothing before a build."""
+    kept = (home.absolute() / "dbt" / f"{step}.queries.json" for step in _DBT_STEPS)
+    return {table: sql for file in kept if file.exists() for table, sql in json.loads(file.read_text(encoding="utf-8")).items()}
+
+
+def compiled(run: Run) -> dict[str, str]:
+    """The same of a project that nothing was built from, compiled by the run's engine on its empty lake."""
+    run.as_of = run.as_of or run.received_at
+    dbt = _Dbt(run, assemble(run), "compile", {})
+    return dbt.compiled()
 
 
 def assemble(run: Run) -> Path:
@@ -88,11 +103,15 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     history = _History(folder, step, run)
     dbt = _Dbt(run, folder, step, history.arrived_since())
     models = dbt.models(schemas)
-    anew = history.must_start_anew()
+    kept = folder / f"{step}.queries.json"
+    anew = history.must_start_anew() or not kept.exists()
     to_build = models if anew else history.to_build(models)
     history.begin()
     if to_build:
-        dbt.run([*(["--full-refresh"] if anew else []), "--select", *(f"path:{m.path}" for m in to_build)], len(to_build))
+        results = dbt.run([*(["--full-refresh"] if anew else []), "--select", *(f"path:{m.path}" for m in to_build)], len(to_build))
+        if anew:
+            # What an increment asks is a part of it.
+            write_file(kept, json.dumps({**dbt.scratch_queries, **_queries(results)}).encode())
     history.finish(models, (run.settings.tables / schema for schema in schemas))
     # buildable: a test that reads a later step's tables too waits for that step.
     tested = dbt.test(["--indirect-selection", "buildable", *selection])
@@ -192,6 +211,7 @@ class _Dbt:
         self._run, self._folder, self._step = run, folder, step
         self._logs = run.settings.home.absolute() / "logs"
         self._scratch = folder / "changes"
+        self.scratch_queries: dict[str, str] = {}
         self._variables = {
             "as_of": f"{run.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
             "tables": str(run.settings.tables),
@@ -233,6 +253,8 @@ class _Dbt:
 
             def on_event(event: Any) -> None:
                 barriers.hear(event)
+                if event.info.name == "SQLQuery" and (found := _SCRATCH.search(event.data.sql)):
+                    self.scratch_queries[found[1]] = event.data.sql
                 if event.info.name == "NodeFinished":
                     task.advance()
 
@@ -244,6 +266,16 @@ class _Dbt:
                 f"dbt run ({self._step}): {len(failed)} of {len(results)} models not built; {said}; more in {self._logs / 'dbt.log'}"
             )
         return results
+
+    def compiled(self) -> dict[str, str]:
+        """Every model's SQL by table, and that of the scratch tables that its hooks make."""
+        found = _queries(self._results("compile", ["--full-refresh"], lambda event: None))
+        for node in self._manifest.nodes.values():
+            for hook in node.config.pre_hook if node.resource_type == "model" else ():
+                (made,) = self._results("compile", ["--inline", hook.sql], lambda event: None)
+                if scratch := _SCRATCH.search(made.node.compiled_code):
+                    found[scratch[1]] = made.node.compiled_code
+        return found
 
     def test(self, options: list[str]) -> list[Any]:
         """Run tests; a failed one is a result, not an error."""
@@ -306,6 +338,10 @@ class _Barriers:
 def _earliest(file: str) -> datetime:
     earliest: datetime = pc.min(pq.read_table(file, columns=["_received_at"]).column(0)).as_py()
     return earliest
+
+
+def _queries(results: list[Any]) -> dict[str, str]:
+    return {f"{r.node.schema}.{r.node.alias}": r.node.compiled_code for r in results if r.node.resource_type == "model"}
 
 
 def _summary(results: list[Any]) -> dict[str, Any]:

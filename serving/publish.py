@@ -21,11 +21,13 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gridlake import dictionary, quality
+from gridlake import catalogue, dictionary, quality
 from gridlake.barriers import barrier
+from gridlake.catalogue import Catalogue
 from gridlake.contracts import Contracts
 from gridlake.runs import Run
 from gridlake.settings import Settings
+from gridlake.table_pages import Seen
 from gridlake.tables import fsync, write_file
 from serving.snapshots import CURRENT, DICTIONARY, MANIFEST, MARTS, Manifest, RegionSystem
 
@@ -49,10 +51,12 @@ def publish(run: Run) -> dict[str, Any]:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
 
-    dictionary.write_pages(run.contracts, run.vocabularies, run.settings.home.absolute() / "docs" / "dictionary")
     digests, systems = _write_marts(run, marts, unfinished / MARTS)
     write_file(unfinished / DICTIONARY, _dictionary(run).encode())
     manifest = _manifest(run, systems, digests, unfinished)
+    known = catalogue.of_run(run)
+    seen = _seen(run, known, manifest, unfinished / MARTS)
+    dictionary.write_pages(run.contracts, run.vocabularies, run.settings.home.absolute() / "docs" / "dictionary", known, seen)
     target = folder / manifest.snapshot_id
     is_new = not target.exists()
     if is_new:
@@ -184,6 +188,30 @@ def _manifest(run: Run, systems: dict[str, RegionSystem], digests: dict[str, str
         region_systems=systems,
     )
     return replace(draft, snapshot_id=f"{draft.as_of:%Y%m%d}-{_content_digest(draft, digests)[:12]}")
+
+
+def _seen(run: Run, known: Catalogue, manifest: Manifest, marts: Path) -> dict[str, Seen]:
+    """What the dictionary shows of each table: rows, checks that failed, and of marts a value of each column that is not sensitive."""
+    failed: dict[str, dict[str, str]] = {}
+    for failure in run.steps["check"]["failures"]:
+        # A reference or condition names its columns together.
+        for column in str(failure["column"] or "").split(", "):
+            failed.setdefault(str(failure["table"]), {})[column] = f"未通过（{failure['observed']}）"
+    seen = {}
+    with duckdb.connect(str(marts), read_only=True) as database:
+        for name, table in known.tables.items():
+            columns = [c.name for c in table.columns.values() if name in manifest.tables and c.classification in ("L1", "L2")]
+            examples = _examples(database, name, columns) if name.startswith("mart.") and columns else {}
+            checked = {"": "通过", **{c.name: "通过" for c in table.columns.values() if c.checks}}
+            rows = manifest.tables[name]["rows"] if name in manifest.tables else None
+            seen[name] = Seen(rows, examples, {**checked, **failed.get(name, {})})
+    return seen
+
+
+def _examples(database: duckdb.DuckDBPyConnection, mart: str, columns: list[str]) -> dict[str, str]:
+    # The least one: the same rows give the same page.
+    values = database.execute(f"select {', '.join(f'min({c})' for c in columns)} from {mart}").fetchone()
+    return {name: str(value) for name, value in zip(columns, values or (), strict=True) if value is not None}
 
 
 def _models(run: Run) -> dict[str, str]:

@@ -160,7 +160,6 @@ def sources(contracts: Contracts) -> dict[str, Any]:
         "sources": [
             {"name": "bronze", "schema": "bronze", "description": "落地数据，本次运行所取版本", "tables": bronze},
             {"name": "quarantine", "schema": "quarantine", "description": "拒收数据，原文密存", "tables": [{"name": i} for i in ids]},
-            {"name": "ops", "schema": "ops", "description": "运行记录", "tables": [{"name": "receipt", "description": "每件每批的回执"}]},
         ],
     }
 
