@@ -6,27 +6,25 @@ shown: an example in somebody's contract may have been a real row.
 
 from __future__ import annotations
 
-import html
 import json
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
+from gridlake import catalogue as catalogues
+from gridlake import table_pages
+from gridlake.catalogue import Catalogue
 from gridlake.contracts import Column, Contract, Contracts
 from gridlake.contracts import load_all as load_contracts
 from gridlake.contracts.compile import bronze_fields
+from gridlake.pages import Anchor, Cell, Code, Grid, Link, Page, Section, html_page, html_sections, markdown_page, plain, write_all
 from gridlake.privacy import CLASSES
 from gridlake.settings import Settings
-from gridlake.tables import write_file
+from gridlake.table_pages import SCHEMAS, Seen
 from gridlake.vocabularies import Vocabularies
 from gridlake.vocabularies import load_all as load_vocabularies
-
-if TYPE_CHECKING:
-    from gridlake.catalogue import Catalogue
-    from gridlake.table_pages import Seen
 
 _COLUMN_HEADINGS = ("字段", "中文名", "类型", "必填", "主键", "分级", "限制", "代码表", "落地为")
 SEALED_VALUE = "密封"
@@ -36,71 +34,6 @@ _TYPES = {"string": "文本", "integer": "整数", "number": "数值", "boolean"
 _AMBIGUOUS = {"earlier": "取较早的一次", "later": "取较晚的一次", "refuse": "拒收"}
 _SEVERITIES = {"error": "拒收", "warning": "计数提醒"}
 _UNITS = {"d": "日", "h": "小时", "m": "个月", "y": "年"}
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table of a page; cells are plain text, marked as code where they name something in code."""
-
-    headings: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
-
-
-@dataclass(frozen=True)
-class Code:
-    """Text in code type: a name, a pattern, a predicate."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Link:
-    """Text that leads to another page; the target differs between Markdown and HTML."""
-
-    text: str
-    markdown: str
-    html: str
-
-
-@dataclass(frozen=True)
-class Anchor(Code):
-    """A name that HTML pages link to: the page's own address, `#` and the name."""
-
-
-@dataclass(frozen=True)
-class Several:
-    """Parts of one cell, each on a line of its own in HTML."""
-
-    parts: Sequence[str | Code | Link]
-
-
-@dataclass(frozen=True)
-class Tree:
-    """What something is made of, level by level; folded away in HTML, left out in Markdown, which would be long."""
-
-    root: str | Code | Link
-    below: Sequence[Tree] = ()
-
-
-Cell: TypeAlias = str | Code | Link | Several
-Block: TypeAlias = str | Grid | Code | Tree
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading with paragraphs, tables and blocks of code below it."""
-
-    heading: str
-    blocks: Sequence[Block]
-
-
-@dataclass(frozen=True)
-class Page:
-    """What a reader learns about one feed."""
-
-    name: str
-    title: str
-    sections: Sequence[Section]
 
 
 def page(contract: Contract, vocabularies: Vocabularies) -> Page:
@@ -135,27 +68,23 @@ def write_pages(
 
     `seen` is by table what the last run showed of it.
     """
-    from gridlake import table_pages
-
     pages = [*(page(c, vocabularies) for c in contracts.values()), *table_pages.pages(catalogue, contracts, seen or {})]
-    wanted = {f"{p.name}.html": _html_page(p.title, _html_sections(p.sections)) for p in pages}
+    wanted = {f"{p.name}.html": html_page(p.title, html_sections(p.sections)) for p in pages}
     found = table_pages.search(table_pages.entries(catalogue, contracts))
-    wanted["index.html"] = _html_page("数据字典", found + _html_sections(_index(contracts, catalogue)))
-    return _write_all(folder, wanted, "*.html")
+    wanted["index.html"] = html_page("数据字典", found + html_sections(_index(contracts, catalogue)))
+    return write_all(folder, wanted, "*.html")
 
 
 def write_markdown(contracts: Contracts, vocabularies: Vocabularies, folder: Path, catalogue: Catalogue) -> list[Path]:
     """One Markdown page per contract and table, and `README.md`; pages of what is gone are removed. Gives the paths."""
-    return _write_all(folder, markdown_pages(contracts, vocabularies, catalogue), "*.md")
+    return write_all(folder, markdown_pages(contracts, vocabularies, catalogue), "*.md")
 
 
 def markdown_pages(contracts: Contracts, vocabularies: Vocabularies, catalogue: Catalogue) -> dict[str, str]:
     """File name → content of every Markdown page."""
-    from gridlake import table_pages
-
     pages = [*(page(c, vocabularies) for c in contracts.values()), *table_pages.pages(catalogue, contracts, {})]
-    wanted = {f"{p.name}.md": _markdown_page(p) for p in pages}
-    wanted["README.md"] = _markdown_page(Page("README", "数据字典", _index(contracts, catalogue)))
+    wanted = {f"{p.name}.md": markdown_page(p) for p in pages}
+    wanted["README.md"] = markdown_page(Page("README", "数据字典", _index(contracts, catalogue)))
     return wanted
 
 
@@ -264,22 +193,9 @@ def _facts(contract: Contract) -> list[tuple[str, str | Code]]:
         ("约定", "；".join(_sla(s) for s in contract.sla)),
         ("忽略的来源字段", "、".join(contract.ignored_columns)),
     ]
-    return [(label, text) for label, text in facts if _plain(text)]
+    return [(label, text) for label, text in facts if plain(text)]
 
 
-SCHEMAS = {
-    "staging": "归集",
-    "resolved": "归并",
-    "theme": "主题库",
-    "item": "事项库",
-    "business": "业务库",
-    "sharing": "共享池",
-    "factor": "因子",
-    "finding": "研判",
-    "evaluation": "评价",
-    "mart": "统计",
-    "ops": "运行",
-}
 _KEPT = {"bronze": "原始数据", "quarantine": "拒收数据"}
 
 
@@ -411,125 +327,12 @@ def _index(contracts: Contracts, catalogue: Catalogue) -> list[Section]:
     return sections
 
 
-_GENERATED = "由合约、dbt 与因子的声明生成，请勿手改；更新：`make dictionary`。"
-
-
-def _plain(value: Cell) -> str:
-    if isinstance(value, Several):
-        return "".join(map(_plain, value.parts))
-    return value if isinstance(value, str) else value.text
-
-
-def _markdown_page(content: Page) -> str:
-    parts = [f"# {content.title}", _GENERATED]
-    for section in content.sections:
-        blocks = [block for block in section.blocks if not isinstance(block, Tree)]
-        if blocks or not section.blocks:
-            parts.append(f"## {section.heading}")
-        parts.extend(_markdown_block(block) for block in blocks)
-    return "\n\n".join(parts) + "\n"
-
-
-def _markdown_block(block: Block) -> str:
-    if isinstance(block, str):
-        return _markdown_text(block)
-    if isinstance(block, Code):
-        return f"```\n{block.text}\n```"
-    if isinstance(block, Tree):
-        return ""
-    rows = ["| " + " | ".join(_markdown_cell(c) for c in row) + " |" for row in block.rows]
-    return "\n".join(["| " + " | ".join(block.headings) + " |", "|" + "---|" * len(block.headings), *rows])
-
-
-def _markdown_cell(value: Cell) -> str:
-    if isinstance(value, Several):
-        return "、".join(map(_markdown_cell, value.parts))
-    if isinstance(value, Link):
-        return f"[{value.text}]({value.markdown})"
-    if isinstance(value, Code):
-        return "`" + value.text.replace("|", "\\|").replace("\n", " ") + "`" if value.text else ""
-    return _markdown_text(value)
-
-
-def _markdown_text(text: str) -> str:
-    for sign in ("\\", "|", "<", "*", "_", "["):
-        text = text.replace(sign, "\\" + sign)
-    return text.replace("\n", " ")
-
-
-def _html_sections(sections: Sequence[Section]) -> str:
-    return "".join(
-        f'<h2 id="{html.escape(s.heading.replace(" ", "-"))}">{html.escape(s.heading)}</h2>' + "".join(_html_block(b) for b in s.blocks)
-        for s in sections
-    )
-
-
-def _html_block(block: Block) -> str:
-    if isinstance(block, str):
-        return f"<p>{html.escape(block)}</p>"
-    if isinstance(block, Code):
-        return f"<pre>{html.escape(block.text)}</pre>"
-    if isinstance(block, Tree):
-        return _html_tree(block)
-    head = "".join(f"<th>{html.escape(h)}</th>" for h in block.headings)
-    body = "".join("<tr>" + "".join(f"<td>{_html_cell(c)}</td>" for c in row) + "</tr>" for row in block.rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _html_tree(tree: Tree) -> str:
-    if not tree.below:
-        return f"<div>{_html_cell(tree.root)}</div>"
-    return f"<details><summary>{_html_cell(tree.root)}</summary>{''.join(map(_html_tree, tree.below))}</details>"
-
-
-def _html_cell(value: Cell) -> str:
-    if isinstance(value, Several):
-        return "<br>".join(map(_html_cell, value.parts))
-    if isinstance(value, Anchor):
-        return f'<code id="{html.escape(value.text)}">{html.escape(value.text)}</code>'
-    if isinstance(value, Link):
-        return f'<a href="{html.escape(value.html)}">{html.escape(value.text)}</a>'
-    if isinstance(value, Code):
-        return f"<code>{html.escape(value.text)}</code>" if value.text else ""
-    return html.escape(value)
-
-
-_STYLE = (
-    "body{font-family:'Noto Sans CJK SC','Microsoft YaHei','PingFang SC',sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}"
-    "h1{font-size:1.5rem}h2{font-size:1.1rem;border-bottom:1px solid #ccc;padding-bottom:.2rem}"
-    "table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{border:1px solid #ddd;padding:.3rem .5rem;text-align:left;vertical-align:top}"
-    "details{margin-left:1.2rem}details>div{margin-left:2.4rem}summary{cursor:pointer}:target{background:#fff3bf}"
-    "#found{margin:.6rem 0}#q{font-size:1rem;padding:.4rem .6rem;width:32rem;max-width:100%}"
-    "th{background:#f4f4f4;white-space:nowrap}code,pre{font-size:.85rem;word-break:break-word;white-space:pre-wrap}pre{background:#f7f7f7;padding:.6rem}"
-)
-
-
-def _html_page(title: str, body: str) -> str:
-    return (
-        f'<!DOCTYPE html>\n<html lang="zh-CN"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><h1>{html.escape(title)}</h1>{body}"
-        '<p><a href="index.html">全部接口和表</a></p></body></html>\n'
-    )
-
-
-def _write_all(folder: Path, wanted: Mapping[str, str], pattern: str) -> list[Path]:
-    for stale in set(folder.glob(pattern)) - {folder / name for name in wanted}:
-        stale.unlink()
-    for name, content in wanted.items():
-        path, encoded = folder / name, content.encode()
-        if not path.exists() or path.read_bytes() != encoded:
-            write_file(path, encoded)
-    return [folder / name for name in sorted(wanted)]
-
-
 def main() -> None:
     """Write the Markdown pages of what is built in into `docs/dictionary/` of the checkout."""
-    from gridlake import catalogue
-
     settings = Settings(contracts=None)
     folder = settings.project / "docs" / "dictionary"
     with tempfile.TemporaryDirectory(prefix="gridlake-dictionary-") as scratch:
-        known = catalogue.of_project(settings, Path(scratch) / "lake")
+        known = catalogues.of_project(settings, Path(scratch) / "lake")
     written = write_markdown(load_contracts(settings), load_vocabularies(settings), folder, known)
     sys.stderr.write(f"{folder}: {len(written)} 页\n")
     for gap in known.gaps:

@@ -10,9 +10,22 @@ from typing import NamedTuple
 from gridlake.catalogue import Catalogue, Described, Table, contract_of
 from gridlake.contracts import Contracts
 from gridlake.contracts.compile import SEALED, TOKEN
-from gridlake.dictionary import SCHEMAS, Anchor, Block, Cell, Code, Grid, Link, Page, Section, Several, Tree
 from gridlake.lineage import Column, Origin
+from gridlake.pages import Anchor, Block, Cell, Code, Grid, Link, Page, Section, Several, Tree
 
+SCHEMAS = {
+    "staging": "归集",
+    "resolved": "归并",
+    "theme": "主题库",
+    "item": "事项库",
+    "business": "业务库",
+    "sharing": "共享池",
+    "factor": "因子",
+    "finding": "研判",
+    "evaluation": "评价",
+    "mart": "统计",
+    "ops": "运行",
+}
 _KINDS = {"IDENTITY": "", "TRANSFORMATION": "换算", "AGGREGATION": "汇总"}
 _PARTS = {"JOIN": "连接", "FILTER": "筛选", "GROUP_BY": "分组"}
 # Beyond this a way back to the contracts is told by its ends.

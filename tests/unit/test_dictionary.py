@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from gridlake import contracts, dictionary, vocabularies
-from gridlake.contracts import Column, Contract, Contracts, Rejected
 from gridlake.catalogue import EMPTY
+from gridlake.contracts import Column, Contract, Contracts, Rejected
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
 
