@@ -195,7 +195,7 @@ def _seen(run: Run, known: Catalogue, manifest: Manifest, marts: Path) -> dict[s
     failed: dict[str, dict[str, str]] = {}
     for failure in run.steps["check"]["failures"]:
         # A reference or condition names its columns together.
-        for column in str(failure.get("column") or "").split(", "):
+        for column in str(failure["column"] or "").split(", "):
             failed.setdefault(str(failure["table"]), {})[column] = f"未通过（{failure['observed']}）"
     seen = {}
     with duckdb.connect(str(marts), read_only=True) as database:
