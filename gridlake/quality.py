@@ -10,14 +10,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from gridlake import check_page, suites
+from gridlake import check_page, freshness, suites
 from gridlake.privacy import looks_sensitive
 from gridlake.runs import Run
 from gridlake.suites import Expected, Severity, Suite, SuiteError
@@ -93,7 +93,7 @@ def check(run: Run) -> dict[str, Any]:
     Gives `{"checks": {passed, failed, critical_failed}, "failures": [{suite, table, expectation, title, column, severity, observed,
     unexpected_count}], "page": path}`. Does not raise on a broken expectation: `require_publishable` does.
     """
-    validated = list(_validated(run, _suites(run)))
+    validated = [*_fresh(run), *_validated(run, _suites(run))]
     # A test that fails in dbt and here is one failure; one that fails only in dbt stays one too.
     broken = frozenset(r.test for r in validated if r.test and not r.success)
     results = [*(r for r in _from_dbt(run.steps) if r.test not in broken), *validated]
@@ -140,7 +140,7 @@ def _suites(run: Run) -> list[Suite]:
     bronze = [s for c in landed for s in suites.of_contract(c, run.vocabularies, run.senders, named)]
     manifest = run.settings.home.absolute() / "dbt" / "target" / "manifest.json"
     library = suites.of_project(manifest, run.contracts, run.vocabularies, named)
-    return [*bronze, *library, *suites.by_hand(run.settings, named, run.tables.names())]
+    return [*bronze, *library, *suites.by_hand(run.settings, named, run.tables.names(), run.as_of or run.received_at)]
 
 
 def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:
@@ -157,6 +157,18 @@ def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:
                 name, model = str(test["name"]), str(test["model"])
                 severity: Severity = "critical" if kind == "failures" else "warning"
                 yield Result(suite, title, model, name, "dbt 测试", None, severity, False, observed, rows, test=name)
+
+
+def _fresh(run: Run) -> Iterator[Result]:
+    """Whether each feed came when its contract promises; not a matter of rows, so Great Expectations is not asked."""
+    for feed in freshness.measure(run):
+        observed = f"{feed.silent_for / timedelta(days=1):.1f} days since the last delivery of {feed.sender_code}, {feed.promised.days} promised"
+        if feed.days_late > 0:
+            observed += f", {feed.days_late:.1f} late; {feed.late_count} of {feed.sender_count} senders"
+        yield Result(
+            f"freshness.{feed.feed}", f"{run.contracts[feed.feed].title}按时送达", f"bronze.{feed.feed}", "delivered_as_promised", "送达不晚于约定",
+            None, "warning", feed.days_late <= 0, observed, feed.late_count, feed.sender_count,
+        )  # fmt: skip
 
 
 def _validated(run: Run, wanted: list[Suite]) -> Iterator[Result]:

@@ -32,6 +32,9 @@ class Settings(BaseSettings):
     kafka_client: Literal["python", "confluent"] = Field("python", description="kafka-python, or librdkafka, the faster one (gridlake[confluent])")
     kafka_properties: Path | None = Field(None, description="a file of security.protocol=…, sasl.mechanism=… lines to be let into the cluster")
     as_of: datetime | None = Field(None, description="fixes 'now' for a run (ISO 8601); default: the data's own clock")
+    openlineage_url: str | None = Field(
+        None, description="where OpenLineage events are posted (<url>/api/v1/lineage); OPENLINEAGE_URL and its kin count where it is not set"
+    )
     project: Path = Field(CHECKOUT, description="the checkout with expectations/, dbt/ and docs/")
 
     @property

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -145,12 +146,16 @@ def of_project(manifest: Path, contracts: Contracts, vocabularies: Vocabularies,
     return suites
 
 
-def by_hand(settings: Settings, named: Mapping[str, Check], present: Iterable[str]) -> list[Suite]:
-    """The suites of `expectations/suites/*.yml` and `--contracts DIR/suites/*.yml` over tables that are there."""
+def by_hand(settings: Settings, named: Mapping[str, Check], present: Iterable[str], as_of: datetime) -> list[Suite]:
+    """The suites of `expectations/suites/*.yml` and `--contracts DIR/suites/*.yml` over tables that are there.
+
+    `{as_of}` in a query is the run's clock, a timestamp in UTC.
+    """
     folders = [settings.expectations / "suites", *([settings.contracts / "suites"] if settings.contracts else [])]
     tables = frozenset(present)
     suites = [_by_hand(path, named) for folder in folders for path in sorted(folder.glob("*.yml"))]
-    return [s for s in suites if s.table in tables]
+    now = f"timestamp '{as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}'"
+    return [replace(s, query=s.query.replace("{as_of}", now)) for s in suites if s.table in tables]
 
 
 def _of_column(column: Column, vocabularies: Vocabularies, named: Mapping[str, Check]) -> Iterator[Expected]:

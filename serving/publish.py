@@ -21,7 +21,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from gridlake import catalogue, dictionary, quality
+from gridlake import catalogue, dictionary, lineage_events, quality
 from gridlake.barriers import barrier
 from gridlake.catalogue import Catalogue
 from gridlake.contracts import Contracts
@@ -74,7 +74,8 @@ def publish(run: Run) -> dict[str, Any]:
     barrier("publish.after_switch")
     run.progress.say(f"  {'published' if is_new else 'already published:'} {manifest.snapshot_id}")
     rows = {name: manifest.tables[name]["rows"] for name in marts}
-    return {"snapshot": {"id": manifest.snapshot_id, "path": str(target), "is_new": is_new}, "marts": rows}
+    told = lineage_events.emit(run, known, manifest.tables)
+    return {"snapshot": {"id": manifest.snapshot_id, "path": str(target), "is_new": is_new}, "marts": rows, "lineage": told}
 
 
 def code_digest(settings: Settings) -> str:
