@@ -33,7 +33,7 @@ CODES_SHOWN = 60
 _TYPES = {"string": "文本", "integer": "整数", "number": "数值", "boolean": "是否", "date": "日期", "timestamp": "时间"}
 _AMBIGUOUS = {"earlier": "取较早的一次", "later": "取较晚的一次", "refuse": "拒收"}
 _SEVERITIES = {"error": "拒收", "warning": "计数提醒"}
-_UNITS = {"d": "日", "h": "小时", "m": "个月", "y": "年"}
+_UNITS = {"d": "日", "h": "小时", "w": "周", "m": "个月", "y": "年"}
 
 
 def page(contract: Contract, vocabularies: Vocabularies) -> Page:

@@ -14,7 +14,7 @@ from gridlake.runs import Run
 _RECEIPTS = "ops.receipt"
 # A correction counts rows of an earlier delivery; it is none.
 _NO_DELIVERY = "replayed"
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "m": timedelta(days=31), "y": timedelta(days=366)}
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(days=7), "m": timedelta(days=31), "y": timedelta(days=366)}
 _PROMISED = ("frequency", "latency")
 
 

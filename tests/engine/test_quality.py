@@ -269,7 +269,7 @@ def test_every_declared_check_and_suite_names_what_great_expectations_has() -> N
     named = suites.checks(settings)
     files = [p.stem for p in (settings.expectations / "suites").glob("*.yml")]
     tables = {yaml.safe_load(p.read_text(encoding="utf-8"))["table"] for p in (settings.expectations / "suites").glob("*.yml")}
-    declared = suites.by_hand(settings, named, tables)
+    declared = suites.by_hand(settings, named, tables, REPORTED)
     assert sorted(s.name for s in declared) == sorted(f"set.{name}" for name in files)
     for expected in [
         *(c.on("x") if c.type != "ExpectNoColumnToMatch" else c.on() for c in named.values()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def _by_hand(tmp_path: Path, document: dict[str, object], *present: str) -> list
     (tmp_path / "suites").mkdir(exist_ok=True)
     (tmp_path / "suites" / "calls.yml").write_text(yaml.safe_dump(document, allow_unicode=True), encoding="utf-8")
     settings = Settings(contracts=tmp_path)
-    return suites.by_hand(settings, suites.checks(settings), present)
+    return suites.by_hand(settings, suites.checks(settings), present, datetime(2026, 3, 1, 16, tzinfo=UTC))
 
 
 def _of_event() -> tuple[Suite, Suite]:
@@ -43,7 +44,12 @@ def test_a_suite_beside_the_contracts_is_found_where_its_table_is(tmp_path: Path
     assert found.name == "set.calls"
     assert found.query == "select * from mart.call_daily"
     assert found.expected == (Expected("ExpectTableRowCountToBeBetween", {"min_value": 1}, "warning", "有行"),)
-    assert _by_hand(tmp_path, SUITE, "mart.event_daily") == []
+    assert _by_hand(tmp_path, SUITE, "mart.answer_daily") == []
+
+
+def test_a_query_may_name_the_clock_of_the_run(tmp_path: Path) -> None:
+    (found,) = _by_hand(tmp_path, {**SUITE, "query": "select * from mart.call_daily where at < {as_of}"}, "mart.call_daily")
+    assert found.query == "select * from mart.call_daily where at < timestamp '2026-03-01 16:00:00.000000'"
 
 
 def test_a_suite_may_use_a_named_check_on_a_column(tmp_path: Path) -> None:
