@@ -313,6 +313,21 @@ class Tables:
         said = "\n".join([table.schema().to_json(), *sorted(str(uri).removeprefix(str(self.path(name))) for uri in table.file_uris())])
         return hashlib.sha256(said.encode()).hexdigest()
 
+    def parts(self, name: str, version: int | None = None) -> dict[str, str]:
+        """By value of the partition column what that partition is made of, as `state` says it of the table; empty for a table without partitions.
+
+        Our tables are partitioned by one text column at most.
+        """
+        table = self._open(name, version)
+        columns = table.metadata().partition_columns
+        if not columns:
+            return {}
+        actions = pa.table(table.get_add_actions(flatten=True)).select(["path", f"partition.{columns[0]}"])
+        files: dict[str, list[str]] = {}
+        for row in actions.to_pylist():
+            files.setdefault(row[f"partition.{columns[0]}"], []).append(row["path"])
+        return {value: hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest() for value, paths in files.items()}
+
     def row_count(self, name: str, version: int | None = None) -> int:
         """Rows in one version, from the log's statistics alone."""
         actions = pa.table(self._open(name, version).get_add_actions(flatten=True))

@@ -106,9 +106,12 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     kept = folder / f"{step}.queries.json"
     anew = history.must_start_anew() or not kept.exists()
     to_build = models if anew else history.to_build(models)
+    following, moved = ([], {}) if anew else history.following(models, to_build)
     history.begin()
     if to_build:
-        results = dbt.run([*(["--full-refresh"] if anew else []), "--select", *(f"path:{m.path}" for m in to_build)], len(to_build))
+        options = [*(["--full-refresh"] if anew else []), "--select", *(f"path:{m.path}" for m in to_build)]
+        dbt.follow(following, moved)
+        results = dbt.run(options, len(to_build))
         if anew:
             # What an increment asks is a part of it.
             write_file(kept, json.dumps({**dbt.scratch_queries, **_queries(results)}).encode())
@@ -132,6 +135,8 @@ class _Model:
     reads_clock: bool
     # By --contracts DIR/models: it may read what it does not declare.
     is_given: bool
+    # What it follows by itself where it follows changes (macros/follow.sql): tables without partitions, `as_of` for the clock. None where it never does.
+    looked_up: frozenset[str] | None
 
 
 class _History:
@@ -175,6 +180,36 @@ class _History:
         moving = {m.name for m in models if m.is_given or (m.reads_clock and new_day) or moved & {m.table, *m.tables_above}}
         return [m for m in models if m.name in moving or moving & m.models_above]
 
+    def following(self, models: list[_Model], to_build: list[_Model]) -> tuple[list[str], dict[str, Any]]:
+        """The models that need give only what has changed since the last build, and where: by table its version then and the partitions that changed.
+
+        A model follows where everything that moved above it is a partitioned table whose former files are still there, or what it looks up
+        itself, and its own table is as it was left.
+        """
+        known, now = self._known.get("tables", {}), self._states(models)
+        before, parts = self._known.get("versions", {}), self._known.get("parts", {})
+        built_here = {m.table: m.name for m in models}
+        moved: dict[str, Any] = {}
+        for name in sorted(n for n in now if known.get(n) != now[n] and n in before and n not in built_here and parts.get(n)):
+            if now[name] and all(Path(file).exists() for file in self._run.tables.files(name, before[name])):
+                held = self._run.tables.parts(name, self._run.cut.get(name))
+                changed = sorted(value for value in held.keys() | parts[name].keys() if held.get(value) != parts[name].get(value))
+                moved[name] = {"version": before[name], "months": changed}
+        new_day = self._known.get("as_of") != self._now["as_of"]
+        building, following = {m.name for m in to_build}, []
+        for model in _in_order(to_build):
+            others = {name for name in model.tables_above if name not in built_here and known.get(name) != now[name]}
+            if (
+                model.looked_up is not None
+                and now[model.table] is not None
+                and now[model.table] == known.get(model.table)
+                and others <= moved.keys() | model.looked_up
+                and (not (model.reads_clock and new_day) or "as_of" in model.looked_up)
+                and model.models_above & building <= set(following)
+            ):
+                following.append(model.name)
+        return following, moved
+
     def begin(self) -> None:
         """From here until `finish` the tables may be anything."""
         self._file.unlink(missing_ok=True)
@@ -188,7 +223,11 @@ class _History:
             # A second of doubt: files' clocks are coarser than this one.
             for path in (p for p in folder.rglob("*") if p.stat().st_mtime >= self._began - 1):
                 fsync(path)
-        write_file(self._file, json.dumps({**self._now, "tables": self._states(models)}).encode())
+        states = self._states(models)
+        there = [name for name, state in states.items() if state]
+        parts = {name: held for name in there if (held := self._run.tables.parts(name, self._run.cut.get(name)))}
+        versions = {name: self._run.cut.get(name, self._run.tables.version(name)) for name in parts}
+        write_file(self._file, json.dumps({**self._now, "tables": states, "parts": parts, "versions": versions}).encode())
 
     def _states(self, models: list[_Model]) -> dict[str, str | None]:
         """What each table that the models write or read is made of; None where there is no table."""
@@ -242,7 +281,12 @@ class _Dbt:
             | frozenset(f"{n.schema}.{n.alias}" for n in (nodes[i] for i in above if i in nodes) if n.config.materialized != "view"),
             any(_CLOCK.search(text) for text in code),
             overlay is not None and (overlay / node.path).exists(),
+            frozenset(node.config.meta["looked_up"]) if "looked_up" in node.config.meta else None,
         )
+
+    def follow(self, following: list[str], moved: dict[str, Any]) -> None:
+        """Say which models may give only what has changed, and where tables have (macros/follow.sql)."""
+        self._variables |= {"following": following, "moved": moved}
 
     def run(self, options: list[str], models: int) -> list[Any]:
         """Build models; raises TransformError where one could not be built."""
@@ -302,6 +346,11 @@ class _Dbt:
         if outcome.exception is not None:
             raise TransformError(f"dbt {command} ({self._step}): {outcome.exception}; more in {self._logs / 'dbt.log'}")
         return outcome
+
+
+def _in_order(models: list[_Model]) -> list[_Model]:
+    """The models, each after those above it."""
+    return sorted(models, key=lambda m: (len(m.models_above), m.name))
 
 
 def _reached(start: Iterable[str], beyond: Callable[[str], Iterable[str]]) -> set[str]:

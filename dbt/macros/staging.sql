@@ -25,7 +25,7 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
             {% for column in feed.version %}{{ column }} as _version_{{ loop.index }},{% endfor %}
             {{ source_key(feed.key) }} as _source_key
         from {{ source('bronze', feed.feed) }}
-        {% if is_incremental() %}
+        {% if follows() %}
         where {{ arrived_since(feed.feed) }}
         {% endif %}
     ),
@@ -107,22 +107,22 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
     from placed
     {%- endset -%}
 
-    {% if is_incremental() %}
+    {% if follows() %}
+    {%- set keys = ['_sender_code', '_source_key'] -%}
+    {#- Mapped once, and kept. -#}
+    {%- set changed = remember('arrived__' ~ feed.feed, staged) -%}
+    {%- set months = months_with(this, changed, keys) if 'business_month' in columns -%}
+    {{ gives(months, changed, keys) }}
     -- What was here before stays where it is the newer one.
     select {{ columns | join(', ') }}
     from (
         select *, row_number() over ({{ newest_first }}) as _rank
         from (
-            select {{ columns | join(', ') }} from ({{ staged }}) as arrived
+            select {{ columns | join(', ') }} from {{ changed }}
             union all
-            select {{ columns | join(', ') }}
-            from {{ this }} as known
-            left semi join (
-                select _sender_code, {{ source_key(feed.key) }} as _source_key
-                from {{ source('bronze', feed.feed) }}
-                where {{ arrived_since(feed.feed) }}
-            ) as changed
-                on known._sender_code = changed._sender_code and known._source_key = changed._source_key
+            select {{ prefixed('present', columns) }}
+            from (select * from {{ this }} where {{ in_months(months) }}) as present
+            left semi join {{ changed }} as wanted on {{ same(keys, '=') }}
         ) as versions
     ) as ranked
     where _rank = 1
@@ -142,6 +142,7 @@ The body of `stg_<source>__<feed>`: the newest version of each (sender, key), de
     {%- elif name == 'region_system' -%} cast('{{ feed.region_system }}' as string)
     {%- elif name == 'feed' -%} cast('{{ feed.feed }}' as string)
     {%- elif name == 'business_date' -%} {{ business_date('coalesce(' ~ feed.clocks | join(', ') ~ ')', feed.time_zone) if feed.clocks else 'cast(null as date)' }}
+    {%- elif name == 'business_month' -%} coalesce(substring(cast({{ staged_column(feed, 'business_date') }} as string), 1, 7), '{{ no_month() }}')
     {%- else -%} {{ name }}
     {%- endif -%}
 {%- endmacro %}

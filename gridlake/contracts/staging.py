@@ -25,6 +25,9 @@ SQL_TYPES: Mapping[str, str] = {
 }
 # The first of these that an entity has says on which day a row counts.
 _BUSINESS_CLOCKS = ("reported_at", "changed_at")
+# What the tables of happenings are partitioned by, so that a day's increment opens the months that it touches: 2026-03, or NO_MONTH.
+MONTH = "business_month"
+NO_MONTH = "0000-00"
 _SOURCE = re.compile(r"\{\{\s*source\s*\}\}")
 
 
@@ -57,14 +60,22 @@ def staged_columns(shape: Contract) -> list[str]:
             names += [column.name, f"{column.name}_original"]
         else:
             names += [field.name for field in bronze_fields(column)]
-    return [*names, "region_system", "business_date", "feed", *AUDIT.names]
+    return [*names, "region_system", "business_date", *([MONTH] if is_dated(shape) else []), "feed", *AUDIT.names]
+
+
+def is_dated(shape: Contract) -> bool:
+    """Whether rows of this shape happen at a time of their own, rather than stand in a register until they are changed."""
+    clocks = {c.name for c in shape.columns if c.logical_type == "timestamp"}
+    return bool(clocks.intersection(_BUSINESS_CLOCKS)) and clocks != {"changed_at"}
 
 
 def model(contract: Contract, contracts: Contracts) -> str:
     """The dbt model `stg_<source>__<feed>`: what the contract says, handed to the macro that holds the SQL."""
+    by_month = f", partition_by='{MONTH}'" if is_dated(canonical(contract, contracts)) else ""
+    said = {"compared": ["_source_position"], "looked_up": [f"bronze.{contract.id}"]}
     return f"""-- one row per sender and key of {contract.id}: its newest version, deletes kept
 -- Generated from the contract; a change made here is lost.
-{{{{ config(materialized='incremental', unique_key=['_sender_code', '_source_key'], meta={{'complete': false, 'compared': ['_source_position']}}) }}}}
+{{{{ config(materialized='incremental', unique_key=['_sender_code', '_source_key'], meta={said}{by_month}) }}}}
 {{{{ staged_feed({_as_jinja(statement(contract, contracts))}) }}}}
 """
 
@@ -147,6 +158,7 @@ def macros(contracts: Contracts) -> str:
             _returning("zone_of(feed)", {c.id: c.time_zone for c in contracts.values()}, "feed"),
             _returning("region_zones()", _region_zones(contracts)),
             _returning("audit_columns()", AUDIT.names),
+            _returning("no_month()", NO_MONTH),
         ]
     )
 

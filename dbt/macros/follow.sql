@@ -1,0 +1,70 @@
+{#
+Models that follow: an increment whose cost is that of what has changed, not that of the history. gridlake.transform says which models may (`following`: all that
+moved above them are partitioned tables whose former files are there, or what they look up themselves) and where tables moved (`moved`: by table the
+version at the last build and the months that changed since). Such a model asks for its changed keys first, into a scratch table, then for the months in
+which their rows lie, and writes these months into its SQL as literals: that is what opens a few partitions instead of all.
+#}
+
+{% macro follows() -%}
+    {{ return(execute and is_incremental() and model.name in var('following', [])) }}
+{%- endmacro %}
+
+{# The months of staging in which an entity's rows changed. #}
+{% macro moved_months(entity) -%}
+    {%- set months = [] -%}
+    {%- for feed in conforming(entity) -%}{%- do months.extend(var('moved', {}).get('staging.stg_' ~ feed, {}).get('months', [])) -%}{%- endfor -%}
+    {{ return(months | unique | sort) }}
+{%- endmacro %}
+
+{# An entity's staged rows that are not as they were at the last build: these columns of them, as they are and as they were. #}
+{% macro moved_rows(entity, columns) -%}
+    {%- set parts = [] -%}
+    {%- for feed in conforming(entity) if 'staging.stg_' ~ feed in var('moved', {}) -%}
+        {%- set table = 'staging.stg_' ~ feed -%}
+        {%- set moved = var('moved')[table] -%}
+        {%- set shown = 'select ' ~ (columns + ['_sender_code', '_source_key', '_source_position', 'business_month']) | unique | join(', ') ~ ' from ' -%}
+        {%- set there = ' where ' ~ in_months(moved.months) -%}
+        {%- set now, before = shown ~ table ~ there, shown ~ table ~ ' version as of ' ~ moved.version ~ there -%}
+        {%- set alike = same(['_sender_code', '_source_key', '_source_position', 'business_month'], '=') -%}
+        {%- do parts.append('select ' ~ prefixed('wanted', columns) ~ ' from (' ~ now ~ ') as wanted left anti join (' ~ before ~ ') as present on ' ~ alike) -%}
+        {%- do parts.append('select ' ~ prefixed('wanted', columns) ~ ' from (' ~ before ~ ') as wanted left anti join (' ~ now ~ ') as present on ' ~ alike) -%}
+    {%- endfor -%}
+    {{ return(parts | join(' union all ')) }}
+{%- endmacro %}
+
+{# Keep changed keys in the scratch table `name`; gives it as {table, keys}. #}
+{% macro remember(name, query) -%}
+    {%- do run_query(scratch_table(name) ~ ' ' ~ query) -%}
+    {{ return('changes.' ~ name) }}
+{%- endmacro %}
+
+{# The months of a relation's rows that have one of the changed keys. #}
+{% macro months_with(relation, changed, keys) -%}
+    {%- set query -%}
+        select distinct present.business_month
+        from (select {{ (keys + ['business_month']) | join(', ') }} from {{ relation }}) as present
+        left semi join {{ changed }} as wanted on {{ same(keys, '=') }}
+    {%- endset -%}
+    {{ return(run_query(query).columns[0].values() | list) }}
+{%- endmacro %}
+
+{# A literal condition; true for a table without months. #}
+{% macro in_months(months) -%}
+    {%- if months is none or months is undefined -%}
+        true
+    {%- elif months -%}
+        business_month in ({% for month in months | sort %}'{{ month }}'{{ ', ' if not loop.last }}{% endfor %})
+    {%- else -%}
+        false
+    {%- endif -%}
+{%- endmacro %}
+
+{# Says in the model's SQL what it gives, for the MERGE (macros/converge.sql): rows of changed keys, or of whole months where `changed` is none. #}
+{% macro gives(months, changed=none, keys=[]) -%}
+    -- gives: {{ tojson({'months': months | unique | sort if months is not none and months is defined else none, 'changed': changed, 'keys': keys}) }}
+{%- endmacro %}
+
+{% macro given() -%}
+    {%- set found = modules.re.search('-- gives: (.*)', model.compiled_code or '') -%}
+    {{ return(fromjson(found.group(1)) if found else none) }}
+{%- endmacro %}
