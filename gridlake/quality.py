@@ -5,6 +5,7 @@ The only module that imports Great Expectations, and only when a suite is run: t
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -18,8 +19,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from gridlake import check_page, freshness, suites
+from gridlake.contracts.staging import MONTH
 from gridlake.privacy import looks_sensitive
-from gridlake.runs import Run
+from gridlake.runs import Run, ledger
 from gridlake.suites import Expected, Severity, Suite, SuiteError
 
 TABLE = "ops.check_result"
@@ -50,6 +52,7 @@ _OVER_ROWS = frozenset(
 )
 _UNIQUENESS = frozenset({"ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique"})
 _DBT_STEPS = ("stage", "build", "mart")
+_NONE = "false"
 
 
 class PublicationStopped(Exception):
@@ -140,7 +143,32 @@ def _suites(run: Run) -> list[Suite]:
     bronze = [s for c in landed for s in suites.of_contract(c, run.vocabularies, run.senders, named)]
     manifest = run.settings.home.absolute() / "dbt" / "target" / "manifest.json"
     library = suites.of_project(manifest, run.contracts, run.vocabularies, named)
-    return [*bronze, *library, *suites.by_hand(run.settings, named, run.tables.names(), run.as_of or run.received_at)]
+    conditions = _changed_rows(run)
+    narrowed = [s.of_rows(conditions[s.name]) if s.name in conditions else s for s in (*bronze, *library)]
+    return [*(s for s in narrowed if conditions.get(s.name) != _NONE), *suites.by_hand(run.settings, named, run.tables.names(), run.as_of or run.received_at)]
+
+
+def _changed_rows(run: Run) -> dict[str, str]:
+    """By suite which rows have come or changed since a run whose check it passed; of the others that is known already.
+
+    Nothing where this run's tables are no increments of that one's.
+    """
+    before = {run.steps.get(step, {}).get("after_run") for step in _DBT_STEPS}
+    path = ledger(run.settings) / f"{before.pop()}.json" if len(before) == 1 else None
+    if path is None or not path.exists():
+        return {}
+    checked = json.loads(path.read_text(encoding="utf-8"))["steps"].get("check")
+    if checked is None:
+        return {}
+    found = {}
+    for feed, since in run.steps["stage"]["since"].items():
+        arrived = f"_received_at >= timestamp '{since}'" if since else _NONE
+        found |= {f"bronze.{feed}": arrived, f"arrival.{feed}": arrived}
+    for step in _DBT_STEPS:
+        for table, months in run.steps[step]["months"].items():
+            found[table] = f"{MONTH} in ({', '.join(repr(month) for month in months)})" if months else _NONE
+    broken = {failure["suite"] for failure in checked["failures"]}
+    return {suite: condition for suite, condition in found.items() if suite not in broken}
 
 
 def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:

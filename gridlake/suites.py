@@ -72,6 +72,10 @@ class Suite:
     query: str
     expected: tuple[Expected, ...]
 
+    def of_rows(self, condition: str) -> Suite:
+        """The same asked of the rows alone that meet a condition."""
+        return replace(self, query=self.query.replace(f"from {self.table}", f"from (select * from {self.table} where {condition})", 1))
+
 
 @dataclass(frozen=True)
 class Check:

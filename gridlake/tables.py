@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Field, PostCommitHookProperties, Schema, Transaction
@@ -284,6 +285,36 @@ class Tables:
             self.ensure(name, data.schema)
         return self._commit(name, data, {}, {}, mode="overwrite")
 
+    def overwrite_parts(self, name: str, data: pa.Table, column: str, values: Collection[str]) -> int:
+        """Replace the rows of these partitions by the data's, which lie in no others; creates the table, partitioned by `column`.
+
+        Gives the new version. Raises Held where another process has written meanwhile.
+        """
+        path = self.path(name)
+        with room_for(path, data.nbytes + _COMMIT_BYTES):
+            if not self.exists(name):
+                make_folder(path)
+                DeltaTable.create(str(path), schema=data.schema, partition_by=[column], mode="ignore")
+                barrier("table.after_creation", name)
+                self._sync_log(path)
+            new = []
+            for value in sorted(values):
+                rows = data.filter(pc.equal(data.column(column), value)).drop_columns([column])
+                folder = path / f"{column}={value}"
+                if rows.num_rows:
+                    make_folder(folder)
+                for start in range(0, rows.num_rows, ROWS_PER_FILE):
+                    made = self._write_file(folder, rows.slice(start, ROWS_PER_FILE))
+                    whole = {"path": f"{folder.name}/{made.path}", "partitionValues": {column: value}, "size": made.size}
+                    new.append({**whole, "modificationTime": made.modification_time, "stats": made.stats})
+                if rows.num_rows:
+                    fsync(folder)
+            old = [file for file in self._data_files(name) if file["partition"].get(column) in values]
+            version = self._replace(name, old, new, "WRITE", data_change=True)
+        if version is None:
+            raise Held(f"{name}: another process has written it meanwhile; run one at a time on a lake")
+        return version
+
     def read(self, name: str, *, version: int | None = None, columns: list[str] | None = None, where: ds.Expression | None = None) -> pa.Table:
         """Rows of one version as Arrow; `where` is a pyarrow dataset expression, pushed down to the files."""
         table = self._open(name, version)
@@ -479,7 +510,7 @@ class Tables:
                     "deletionTimestamp": at,
                     "dataChange": data_change,
                     "extendedFileMetadata": True,
-                    "partitionValues": {},
+                    "partitionValues": f["partition"],
                     "size": f["size"],
                 }
             }
@@ -588,9 +619,17 @@ class Tables:
 
 
 def _files_of(table: DeltaTable) -> list[dict[str, Any]]:
-    actions = pa.table(table.get_add_actions(flatten=True)).select(["path", "size_bytes", "num_records", "modification_time"])
+    columns = table.metadata().partition_columns
+    shown = ["path", "size_bytes", "num_records", "modification_time", *(f"partition.{column}" for column in columns)]
+    actions = pa.table(table.get_add_actions(flatten=True)).select(shown)
     found = [
-        {"path": unquote(row["path"]), "size": row["size_bytes"], "rows": row["num_records"], "at": row["modification_time"]}
+        {
+            "path": unquote(row["path"]),
+            "size": row["size_bytes"],
+            "rows": row["num_records"],
+            "at": row["modification_time"],
+            "partition": {column: row[f"partition.{column}"] for column in columns},
+        }
         for row in actions.to_pylist()
     ]
     return sorted(found, key=lambda f: (f["at"], f["path"]))

@@ -101,7 +101,8 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     folder = assemble(run)
     selection = ["--select", *(f"path:models/{schema}" for schema in schemas)]
     history = _History(folder, step, run)
-    dbt = _Dbt(run, folder, step, history.arrived_since())
+    since = history.arrived_since()
+    dbt = _Dbt(run, folder, step, since)
     models = dbt.models(schemas)
     kept = folder / f"{step}.queries.json"
     anew = history.must_start_anew() or not kept.exists()
@@ -115,10 +116,15 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
         if anew:
             # What an increment asks is a part of it.
             write_file(kept, json.dumps({**dbt.scratch_queries, **_queries(results)}).encode())
+    months = history.months_written(models, following, to_build)
     history.finish(models, (run.settings.tables / schema for schema in schemas))
+    dbt.test_only(months)
     # buildable: a test that reads a later step's tables too waits for that step.
     tested = dbt.test(["--indirect-selection", "buildable", *selection])
-    return {"tables": {m.table: run.tables.row_count(m.table) for m in models if not m.is_view}, "tests": _summary(tested)}
+    summary = _summary(tested)
+    history.close(is_sound=not summary["failures"])
+    tables = {m.table: run.tables.row_count(m.table) for m in models if not m.is_view}
+    return {"tables": tables, "tests": summary, "months": months, "since": since, "after_run": history.after_run}
 
 
 @dataclass(frozen=True)
@@ -132,10 +138,12 @@ class _Model:
     # The models and the tables that it reads, also through views and other models.
     models_above: frozenset[str]
     tables_above: frozenset[str]
+    # Of the tables above those that stand at its step's beginning: what landed, what earlier steps made.
+    given_tables: frozenset[str]
     reads_clock: bool
     # By --contracts DIR/models: it may read what it does not declare.
     is_given: bool
-    # What it follows by itself where it follows changes (macros/follow.sql): tables without partitions, `as_of` for the clock. None where it never does.
+    # What it looks up itself where it follows changes (macros/follow.sql): tables without partitions, `as_of`. None where it never follows.
     looked_up: frozenset[str] | None
 
 
@@ -190,20 +198,22 @@ class _History:
         before, parts = self._known.get("versions", {}), self._known.get("parts", {})
         built_here = {m.table: m.name for m in models}
         moved: dict[str, Any] = {}
-        for name in sorted(n for n in now if known.get(n) != now[n] and n in before and n not in built_here and parts.get(n)):
+        for name in sorted(n for n in now if known.get(n) != now[n] and n in before and n not in built_here):
             if now[name] and all(Path(file).exists() for file in self._run.tables.files(name, before[name])):
-                held = self._run.tables.parts(name, self._run.cut.get(name))
-                changed = sorted(value for value in held.keys() | parts[name].keys() if held.get(value) != parts[name].get(value))
+                held, past = self._run.tables.parts(name, self._run.cut.get(name)), parts.get(name, {})
+                changed = sorted(value for value in held.keys() | past.keys() if held.get(value) != past.get(value))
                 moved[name] = {"version": before[name], "months": changed}
+        by_month = {name for name in moved if name in parts}
         new_day = self._known.get("as_of") != self._now["as_of"]
         building, following = {m.name for m in to_build}, []
         for model in _in_order(to_build):
-            others = {name for name in model.tables_above if name not in built_here and known.get(name) != now[name]}
+            others = {name for name in model.given_tables if known.get(name) != now[name]}
             if (
                 model.looked_up is not None
                 and now[model.table] is not None
                 and now[model.table] == known.get(model.table)
-                and others <= moved.keys() | model.looked_up
+                and others <= by_month | model.looked_up
+                and all(name in moved for name in others if not name.startswith(tuple(f"{schema}." for schema in CUT_SCHEMAS)))
                 and (not (model.reads_clock and new_day) or "as_of" in model.looked_up)
                 and model.models_above & building <= set(following)
             ):
@@ -226,8 +236,38 @@ class _History:
         states = self._states(models)
         there = [name for name, state in states.items() if state]
         parts = {name: held for name in there if (held := self._run.tables.parts(name, self._run.cut.get(name)))}
-        versions = {name: self._run.cut.get(name, self._run.tables.version(name)) for name in parts}
-        write_file(self._file, json.dumps({**self._now, "tables": states, "parts": parts, "versions": versions}).encode())
+        versions = {name: self._run.cut.get(name, self._run.tables.version(name)) for name in there}
+        self._now |= {"tables": states, "parts": parts, "versions": versions}
+        write_file(self._file, json.dumps(self._now).encode())
+
+    def months_written(self, models: list[_Model], following: list[str], to_build: list[_Model]) -> dict[str, list[str]]:
+        """By table, for those in which what lies in other months is as it was when all its tests passed: the months written since.
+
+        Empty where something failed then: what was wrong may lie in any month.
+        """
+        if not self._known.get("is_sound"):
+            return {}
+        left_alone = {m.name for m in models} - {m.name for m in to_build}
+        known = self._known.get("parts", {})
+        written = {}
+        for model in (m for m in models if m.table in known and m.name in left_alone.union(following)):
+            held = self._run.tables.parts(model.table)
+            written[model.table] = sorted(v for v in held.keys() | known[model.table].keys() if held.get(v) != known[model.table].get(v))
+        here = {m.table for m in models}
+        for view in (m for m in models if m.is_view):
+            below = here & view.tables_above
+            if below and below <= written.keys():
+                written[view.table] = sorted({month for table in below for month in written[table]})
+        return written
+
+    def close(self, *, is_sound: bool) -> None:
+        """Say whether all tests passed."""
+        write_file(self._file, json.dumps({**self._now, "is_sound": is_sound, "run_id": self._run.run_id}).encode())
+
+    @property
+    def after_run(self) -> str | None:
+        """The run whose tables these were made from by increments."""
+        return self._known.get("run_id")
 
     def _states(self, models: list[_Model]) -> dict[str, str | None]:
         """What each table that the models write or read is made of; None where there is no table."""
@@ -263,11 +303,13 @@ class _Dbt:
     def models(self, schemas: tuple[str, ...]) -> list[_Model]:
         """The models of these schemas, by table."""
         found = [node for node in self._manifest.nodes.values() if node.resource_type == "model" and node.fqn[1] in schemas]
-        return sorted((self._model(node) for node in found), key=lambda m: m.table)
+        return sorted((self._model(node, schemas) for node in found), key=lambda m: m.table)
 
-    def _model(self, node: Any) -> _Model:
+    def _model(self, node: Any, schemas: tuple[str, ...]) -> _Model:
         nodes, sources, macros = self._manifest.nodes, self._manifest.sources, self._manifest.macros
         above = _reached(node.depends_on.nodes, lambda i: nodes[i].depends_on.nodes if i in nodes else ())
+        is_given = {i for i in above if i in nodes and nodes[i].config.materialized != "view" and nodes[i].fqn[1] not in schemas}
+        near = _reached(node.depends_on.nodes, lambda i: nodes[i].depends_on.nodes if i in nodes and i not in is_given else ())
         called = _reached(node.depends_on.macros, lambda i: macros[i].depends_on.macros if i in macros else ())
         code = [node.raw_code, *(macros[i].macro_sql for i in called if i in macros)]
         overlay = _overlay(self._run)
@@ -279,6 +321,8 @@ class _Dbt:
             frozenset(nodes[i].name for i in above if i in nodes),
             frozenset(f"{n.schema}.{n.identifier}" for n in (sources[i] for i in above if i in sources))
             | frozenset(f"{n.schema}.{n.alias}" for n in (nodes[i] for i in above if i in nodes) if n.config.materialized != "view"),
+            frozenset(f"{n.schema}.{n.identifier}" for n in (sources[i] for i in near if i in sources))
+            | frozenset(f"{nodes[i].schema}.{nodes[i].alias}" for i in near & is_given),
             any(_CLOCK.search(text) for text in code),
             overlay is not None and (overlay / node.path).exists(),
             frozenset(node.config.meta["looked_up"]) if "looked_up" in node.config.meta else None,
@@ -287,6 +331,10 @@ class _Dbt:
     def follow(self, following: list[str], moved: dict[str, Any]) -> None:
         """Say which models may give only what has changed, and where tables have (macros/follow.sql)."""
         self._variables |= {"following": following, "moved": moved}
+
+    def test_only(self, months: dict[str, list[str]]) -> None:
+        """Say of which tables only some months need be tested (macro get_where_subquery)."""
+        self._variables |= {"tested": months}
 
     def run(self, options: list[str], models: int) -> list[Any]:
         """Build models; raises TransformError where one could not be built."""

@@ -18,17 +18,17 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every PySpark re
 from pyspark.sql.types import LongType
 
 from gridlake.barriers import barrier
+from gridlake.contracts.staging import MONTH, NO_MONTH
 from gridlake.runs import Run
-from spark_jobs import quality_of_findings, results, slices
+from spark_jobs import follow, quality_of_findings, results, slices
 from spark_jobs.declarations import BUILT_IN, DeclarationError, Factor, Model, load_factors, load_models, template_parts
+from spark_jobs.slices import month_of, of_months
 
 # Where a subject's row stands, and which of its columns a finding repeats so that it can be counted by region and day.
 SUBJECTS = {"event": ("business.event", "event_id")}
 # What factors read: a slice of the subjects, and of what `factors/inputs/event_text.sql` makes of their texts, once for all of them.
 _TEXTS = "changes.event_text"
 _VIEWS = {"business.event": "event", _TEXTS: "event_text"}
-# Where the days of a subject's rows are found without opening all of them.
-_BY_WEEK = {"business.event": _TEXTS}
 _PLACE = ("sender_code", "region_system", "region_code", "grid_id", "business_date")
 # Weights × values are doubles; six decimals make sums independent of the order of adding.
 DECIMALS = 6
@@ -36,6 +36,7 @@ DECIMALS = 6
 _NUMBERS = pa.map_(pa.string(), pa.int64())
 FACTOR = pa.schema(
     [
+        (MONTH, pa.string()),
         ("factor", pa.string()),
         ("subject_id", pa.string()),
         ("value", pa.float64()),
@@ -46,6 +47,7 @@ FACTOR = pa.schema(
 )
 FINDING = pa.schema(
     [
+        (MONTH, pa.string()),
         ("finding_id", pa.string()),
         ("model", pa.string()),
         ("model_version", pa.string()),
@@ -64,6 +66,7 @@ FINDING = pa.schema(
 )
 REASON = pa.schema(
     [
+        (MONTH, pa.string()),
         ("finding_id", pa.string()),
         ("model", pa.string()),
         ("factor", pa.string()),
@@ -74,7 +77,14 @@ REASON = pa.schema(
         ("reason_en", pa.string()),
     ]
 )
-EVIDENCE = pa.schema([(name, pa.string()) for name in ("finding_id", "model", "factor", "evidence_type", "evidence_id")])
+EVIDENCE = pa.schema([(name, pa.string()) for name in (MONTH, "finding_id", "model", "factor", "evidence_type", "evidence_id")])
+
+
+_FINDING_TABLES = {
+    "finding.evidence": (EVIDENCE, ["finding_id", "factor"]),
+    "finding.reason": (REASON, ["finding_id", "factor"]),
+    "finding.finding": (FINDING, ["finding_id"]),
+}
 
 
 class FactorError(DeclarationError):
@@ -82,37 +92,45 @@ class FactorError(DeclarationError):
 
 
 def detect(run: Run) -> dict[str, Any]:
-    """Compute factors and findings of all models; gives rows per table and count, precision and recall per model."""
+    """Compute factors and findings of all models; gives rows per table and count, precision and recall per model.
+
+    After a first time only the months are judged again in which something has changed, and those whose events are compared with them.
+    """
     models, factors = load_models(run.settings), load_factors(run.settings)
     used = {w.factor: factors[w.factor] for m in models.values() for w in m.factors}
-    show_inputs(run)
+    kept = follow.Kept(run, [p for d in (*models.values(), *used.values()) for p in (d.path, d.path.with_suffix(".sql")) if p.exists()])
+    months = kept.months_to_judge(used.values())
+    kept.begin()
     tables: dict[str, int] = {}
-    days = {factor.id: _days(run, factor) for factor in used.values()}
-    with run.progress.task("识别 detect", total=sum(map(len, days.values())) + len(models)) as task:
-        for subject in SUBJECTS:
-            parts = [signals(run, factor, days[factor.id], task.advance) for factor in used.values() if factor.subject == subject]
-            name = f"factor.{subject}"
-            tables[name] = results.write(run, name, _together(parts, FACTOR), FACTOR, ["factor", "subject_id"])
-        _forget_inputs(run)
-        barrier("detect.between_factor_and_finding")
-        scored = []
-        for model in models.values():
-            scored.append(findings(run, model))
-            task.advance()
-    for name, schema, key in (
-        ("finding.evidence", EVIDENCE, ["finding_id", "factor"]),
-        ("finding.reason", REASON, ["finding_id", "factor"]),
-        ("finding.finding", FINDING, ["finding_id"]),
-    ):
-        tables[name] = results.write(run, name, _together([s[name] for s in scored], schema), schema, key)
+    if months is None or months:
+        show_inputs(run, months)
+        days = {factor.id: _days(run, factor, months) for factor in used.values()}
+        with run.progress.task("识别 detect", total=sum(map(len, days.values())) + len(models)) as task:
+            for subject in SUBJECTS:
+                parts = [signals(run, factor, days[factor.id], task.advance) for factor in used.values() if factor.subject == subject]
+                name = f"factor.{subject}"
+                tables[name] = results.write_months(run, name, _together(parts, FACTOR), FACTOR, ["factor", "subject_id"], months)
+            _forget_inputs(run)
+            barrier("detect.between_factor_and_finding")
+            scored = []
+            for model in models.values():
+                scored.append(findings(run, model, months))
+                task.advance()
+        for name, (schema, key) in _FINDING_TABLES.items():
+            tables[name] = results.write_months(run, name, _together([s[name] for s in scored], schema), schema, key, months)
+    else:
+        tables |= {name: run.tables.row_count(name) for name in (*(f"factor.{subject}" for subject in SUBJECTS), *_FINDING_TABLES)}
     measured = quality_of_findings.measure(run, list(models))
     tables["finding.model_quality"] = results.write(run, "finding.model_quality", measured, quality_of_findings.SCHEMA, ["model", "kind"])
+    kept.finish()
     return {"tables": tables, "findings": _summary(run, models, measured)}
 
 
-def _days(run: Run, factor: Factor) -> list[slices.Slice]:
+def _days(run: Run, factor: Factor, months: Sequence[str] | None = None) -> list[slices.Slice]:
     table, _ = SUBJECTS[factor.subject]
-    return [slices.WHOLE] if factor.lookback_days is None else slices.of_days(run, table, factor.rows_at_a_time)
+    if months is None and factor.lookback_days is None:
+        return [slices.WHOLE]
+    return slices.of_days(run, table, factor.rows_at_a_time, months)
 
 
 def signals(run: Run, factor: Factor, days: Sequence[slices.Slice] | None = None, advance: Callable[[], None] = lambda: None) -> pa.Table:
@@ -129,10 +147,9 @@ def signals(run: Run, factor: Factor, days: Sequence[slices.Slice] | None = None
                 part.seen(run.spark.table(name), lookback or 0).createOrReplaceTempView(view)
             given = run.spark.sql(factor.query)
             _check_columns(factor, given)
-            if part is not slices.WHOLE:
-                own = part.own(run.spark.table(_BY_WEEK.get(table, table))).select(F.col(key).alias("subject_id"))
-                given = given.where(F.col("value") > 0).join(own, "subject_id", "left_semi")
-            parts.append(_signals(factor, given).toArrow().cast(FACTOR))
+            own = part.own(run.spark.table(table)).select(F.col(key).alias("subject_id"), month_of("business_date").alias(MONTH))
+            placed = given.where(F.col("value") > 0).join(own, "subject_id", "left" if part is slices.WHOLE else "inner")
+            parts.append(_signals(factor, placed).toArrow().cast(FACTOR))
             advance()
     except PySparkException as error:
         raise FactorError(f"{factor.path.with_suffix('.sql')}: the engine refuses the query: {error}") from error
@@ -141,11 +158,11 @@ def signals(run: Run, factor: Factor, days: Sequence[slices.Slice] | None = None
     return found
 
 
-def findings(run: Run, model: Model) -> dict[str, pa.Table]:
-    """The model's rows of finding.finding, finding.reason and finding.evidence, from the factor table as it stands."""
+def findings(run: Run, model: Model, months: Sequence[str] | None = None) -> dict[str, pa.Table]:
+    """The model's rows of finding.finding, finding.reason and finding.evidence, from the factor table as it stands; of these months, or all."""
     table, key = SUBJECTS[model.subject]
-    place = run.spark.table(table).select(F.col(key).alias("subject_id"), *_PLACE)
-    contributions = reduce(DataFrame.unionByName, (_contributions(run, model, w.factor) for w in model.factors))
+    place = of_months(run.spark.table(table), months).select(F.col(key).alias("subject_id"), *_PLACE)
+    contributions = reduce(DataFrame.unionByName, (_contributions(run, model, w.factor, months) for w in model.factors))
     score = contributions.groupBy("subject_id").agg(
         F.round(F.sum("contribution"), DECIMALS).alias("score"),
         # The heaviest reason first; the factor's name decides between equals.
@@ -155,6 +172,7 @@ def findings(run: Run, model: Model) -> dict[str, pa.Table]:
         score.where(F.col("score") >= model.threshold)
         .join(place, "subject_id")
         .select(
+            month_of("business_date").alias(MONTH),
             _finding_id(model).alias("finding_id"),
             F.lit(model.id).alias("model"),
             F.lit(model.version).alias("model_version"),
@@ -182,7 +200,8 @@ def findings(run: Run, model: Model) -> dict[str, pa.Table]:
 
 def _signals(factor: Factor, given: DataFrame) -> DataFrame:
     numbers = [part for name in factor.numbers for part in (F.lit(name), F.col(name))]
-    return given.where(F.col("value") > 0).select(
+    return given.select(
+        F.coalesce(MONTH, F.lit(NO_MONTH)).alias(MONTH),
         F.lit(factor.id).alias("factor"),
         F.col("subject_id"),
         F.round(F.col("value").cast("double"), DECIMALS).alias("value"),
@@ -192,12 +211,13 @@ def _signals(factor: Factor, given: DataFrame) -> DataFrame:
     )
 
 
-def _contributions(run: Run, model: Model, factor_id: str) -> DataFrame:
+def _contributions(run: Run, model: Model, factor_id: str, months: Sequence[str] | None) -> DataFrame:
     weighted = next(w for w in model.factors if w.factor == factor_id)
     return (
-        run.spark.table(f"factor.{model.subject}")
+        of_months(run.spark.table(f"factor.{model.subject}"), months)
         .where(F.col("factor") == factor_id)
         .select(
+            MONTH,
             "subject_id",
             "factor",
             "value",
@@ -226,11 +246,15 @@ def _finding_id(model: Model) -> Column:
     return F.substring(F.sha2(F.concat_ws("|", F.lit(model.id), F.lit(model.subject), F.col("subject_id"), period), 256), 1, 32)
 
 
-def show_inputs(run: Run) -> None:
-    """What several factors read: the events' texts, made once and kept in a scratch table, and the datum of each feed."""
+def show_inputs(run: Run, months: Sequence[str] | None = None) -> None:
+    """What several factors read: the events' texts, made once and kept in a scratch table, and the datum of each feed.
+
+    With `months` the texts of these and of those before them that their events may be compared with.
+    """
     query = (BUILT_IN / "factors" / "inputs" / "event_text.sql").read_text(encoding="utf-8")
+    slices.seen_with(run.spark.table("business.event"), months).createOrReplaceTempView("seen_event")
     run.spark.sql("CREATE DATABASE IF NOT EXISTS changes")
-    how = f"USING delta OPTIONS (overwriteSchema 'true') PARTITIONED BY ({slices.WEEK}) LOCATION '{_scratch(run)}'"
+    how = f"USING delta OPTIONS (overwriteSchema 'true') PARTITIONED BY ({MONTH}) LOCATION '{_scratch(run)}'"
     run.spark.sql(f"CREATE OR REPLACE TABLE {_TEXTS} {how} AS {query}")
     feeds = pa.table(
         {

@@ -3,6 +3,7 @@ with quick as (
     select
         event_id,
         sender_code,
+        handling_step_count,
         unix_timestamp(closed_at) - unix_timestamp(reported_at) as seconds,
         char_length(regexp_replace(lower(coalesce(closing_note, '')), '[^a-z0-9\u4e00-\u9fff]+', '')) < :shortest_note as is_unexplained
     from event
@@ -11,17 +12,11 @@ with quick as (
         and unix_timestamp(closed_at) - unix_timestamp(reported_at) <= :minutes * 60
 ),
 
-handled as (
-    select distinct step.event_id
-    from quick
-    inner join business.event_step as step on quick.event_id = step.event_id
-    where step.action_code rlike concat('^(', :handling_actions, ')$')
-),
-
 -- a sender whose events never have steps does not report steps
 reporting_sender as (
     select distinct sender_code
-    from business.event_step
+    from business.event
+    where step_count > 0
 ),
 
 closed as (
@@ -29,9 +24,8 @@ closed as (
         quick.event_id,
         quick.seconds,
         quick.is_unexplained,
-        handled.event_id is null and sender.sender_code is not null as is_unhandled
+        quick.handling_step_count = 0 and sender.sender_code is not null as is_unhandled
     from quick
-    left join handled on quick.event_id = handled.event_id
     left join reporting_sender as sender on quick.sender_code = sender.sender_code
 )
 

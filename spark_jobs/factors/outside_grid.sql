@@ -1,13 +1,12 @@
 -- one row per event whose position lies more than :tolerance_m outside the polygon of its grid; evidence is the grid
 with position as (
-    select e.event_id, g.grid_id, s.longitude_original as x, s.latitude_original as y
+    select e.event_id, g.grid_id, e.longitude_original as x, e.latitude_original as y
     from event as e
-    inner join staging.stg_event as s on e.event_id = s.event_id
     inner join staging.stg_grid as g on e.grid_id = g.grid_id
-    inner join feed_datum as event_datum on s.feed = event_datum.feed
+    inner join feed_datum as event_datum on e.feed = event_datum.feed
     inner join feed_datum as grid_datum on g.feed = grid_datum.feed
     where
-        s.longitude_original is not null
+        e.longitude_original is not null
         and g.boundary is not null
         and event_datum.coordinate_system = grid_datum.coordinate_system
 ),

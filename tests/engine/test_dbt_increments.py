@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from gridlake import transform
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA
@@ -32,7 +33,7 @@ cn,330106002051,甲社区,5,330106002000
 cn,330106002053,乙社区,5,330106002000
 cn,330200000000,宁波市,2,330000000000
 """
-BUILT = ("staging", "theme", "item", "business", "sharing", "mart")
+BUILT = ("staging", "theme", "item", "business", "sharing", "factor", "finding", "mart")
 
 
 def event(number: int, version: int = 1, day: int = 1, **given: Any) -> dict[str, Any]:
@@ -161,15 +162,16 @@ def first(run: Run) -> None:
     published = [day("2026-03-07", "makeup_workday"), day("2026-03-09", "holiday")]
     land(run, "province_platform__work_calendar", published, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "province_platform__item_catalogue", [item("0904"), item("0101")], delivery=1, received_at="2026-03-12 00:00:00")
-    events = [event(n, day=n) for n in range(1, 11)]
+    # The last one of February.
+    events = [*(event(n, day=n) for n in range(1, 11)), event(12, day=-20)]
     land(run, "city_platform__event", events, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__event", [event(1, day=2)], delivery=1, received_at="2026-03-12 00:00:00", sender="ningbo")
-    land(run, "city_platform__event_step", [step(1, 1, "report", 0)], delivery=1, received_at="2026-03-12 00:00:00")
+    land(run, "city_platform__event_step", [step(1, 1, "report", 0), step(12, 1, "report", -30_000)], delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__team_member", [member("M1", "leader"), member("M2", "other")], delivery=1, received_at="2026-03-12 00:00:00")
 
 
 def second(run: Run) -> None:
-    """Corrections, a move to another day and class, deletes, a repeat, a late older version, the grid, further steps."""
+    """Corrections, moves to another day, month and class, deletes, a repeat, a late older version, the grid, further steps."""
     # The same moment as the first delivery: two cuts may lie within one.
     changes = [
         event(2, 3, day=2, closed_at=at("2026-03-02 05:30:00"), state_code="closed"),
@@ -178,15 +180,22 @@ def second(run: Run) -> None:
         gone(5, 5),
         event(6, day=6),
         event(7, 3, day=7, region_code=NEXT_VILLAGE),
+        event(12, 2, day=3),
     ]
     land(run, "city_platform__event", changes, delivery=2, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__grid", [grid("G1"), grid("G2")], delivery=1, received_at="2026-03-13 00:00:00")
-    land(run, "city_platform__event_step", [step(1, 2, "accept", 35), step(1, 3, "dispatch", 90)], delivery=2, received_at="2026-03-13 00:00:00")
+    land(
+        run,
+        "city_platform__event_step",
+        [step(1, 2, "accept", 35), step(1, 3, "dispatch", 90), step(12, 2, "accept", 10)],
+        delivery=2,
+        received_at="2026-03-13 00:00:00",
+    )
     land(run, "city_platform__team_member", [member("M2", "dedicated", version=2)], delivery=2, received_at="2026-03-13 00:00:00")
 
 
 def third(run: Run) -> None:
-    """Older versions that come late (also after a deletion), a return from deletion, a step withdrawn, a grid moved, a new day."""
+    """Older versions that come late (also after a deletion), a return from deletion, a step withdrawn, one of another event, a grid moved, a new day."""
     release(run)
     changes = [
         event(2, 2, day=2, class_code="0103"),
@@ -198,7 +207,8 @@ def third(run: Run) -> None:
     ]
     land(run, "city_platform__event", changes, delivery=3, received_at="2026-03-15 00:00:00")
     withdrawn = {"_op": "delete", "step_id": "E1-2", "source_version": 2, "changed_at": at("2026-03-02 00:00:00")}
-    land(run, "city_platform__event_step", [withdrawn], delivery=3, received_at="2026-03-15 00:00:00")
+    of_another = {**step(12, 2, "accept", 10), "event_id": "E8", "source_version": 2}
+    land(run, "city_platform__event_step", [withdrawn, of_another], delivery=3, received_at="2026-03-15 00:00:00")
     land(run, "city_platform__grid", [grid("G1", NEXT_VILLAGE, version=2)], delivery=2, received_at="2026-03-15 00:00:00")
     taken_back = {"_op": "delete", "calendar_date": at("2026-03-07 00:00:00").date(), "region_code": "330000000000", "source_version": 2}
     of_a_city = day("2026-03-10", "holiday", region_code="330100000000")
@@ -290,7 +300,7 @@ def test_a_table_that_something_else_has_changed_is_built_again(lakes: tuple[Pat
     shutil.copytree(grown.parent / "declared", tmp_path / "declared")
     tables = Tables(tmp_path / "lake" / "tables")
     steps = tables.read("business.event_step")
-    tables.overwrite("business.event_step", steps.slice(0, steps.num_rows - 1))
+    DeltaTable(tables.path("business.event_step")).delete(f"step_id = '{steps.column('step_id')[0].as_py()}'")
     run = new_run(tmp_path / "lake", LAST, tmp_path / "declared")
     try:
         with watched() as asked:
@@ -299,6 +309,14 @@ def test_a_table_that_something_else_has_changed_is_built_again(lakes: tuple[Pat
         run.close()
     assert set(asked) == {"business/event_step", "business/event"}
     assert tables.read("business.event_step").sort_by("step_id").equals(steps.sort_by("step_id"))
+
+
+def test_models_of_what_happens_follow_the_changes(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    """Which they do is in what dbt compiled for the last increment."""
+    compiled = lakes[0] / "dbt" / "target" / "compiled" / "gridlake" / "models"
+    staged = [f"staging/stg_city_platform__{entity}" for entity in ("event", "event_step")]
+    for model in (*staged, "business/event_step", "business/event", "mart/event_daily", "mart/overdue", "mart/finding"):
+        assert '"months": ["2026-0' in (compiled / f"{model}.sql").read_text(encoding="utf-8"), model
 
 
 def test_increments_are_merged_not_rebuilt(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
@@ -366,16 +384,17 @@ def test_one_local_id_of_two_senders_is_two_events(lakes: tuple[Path, Path, dict
     assert one(grown, "business.event", event_id="hangzhou-E1")["local_id"] == "E1"
 
 
-def test_every_bronze_row_is_current_deleted_repeated_or_superseded(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+def test_every_bronze_row_is_current_deleted_or_superseded(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, _, _ = lakes
     fate = one(grown, "staging.row_conservation", feed="city_platform__event")
     assert {name: fate[name] for name in fate if name.endswith("_count")} == {
-        "bronze_count": 23,
-        "current_count": 10,
+        "bronze_count": 25,
+        "staged_count": 13,
+        "current_count": 11,
         "deleted_count": 2,
-        "repeated_count": 1,
-        "superseded_count": 10,
-        "staged_count": 12,
+        "superseded_count": 12,
+        "lost_count": 0,
+        "strange_count": 0,
     }
 
 
@@ -391,21 +410,22 @@ def test_steps_give_counts_and_minutes(lakes: tuple[Path, Path, dict[str, Any]])
     found = one(grown, "business.event", event_id="hangzhou-E1")
     assert (found["step_count"], found["first_response_minutes"], found["handling_minutes"]) == (2, 90, None)
     assert one(grown, "business.event", event_id="hangzhou-E2")["handling_minutes"] == 210
+    assert [one(grown, "business.event", event_id=f"hangzhou-E{n}")["step_count"] for n in (8, 12)] == [1, 1], "a step that went to another event"
     assert one(grown, "business.event_step", step_id="hangzhou-E1-3")["minutes_since_previous"] == 90
 
 
 def test_counts_of_a_region_are_those_of_all_below_it(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, _, _ = lakes
     overview = {(r["region_code"]): r for r in Tables(grown / "tables").read("mart.region_overview").to_pylist()}
-    assert overview["330000000000"]["event_count"] == 10
-    assert overview["330100000000"]["event_count"] == overview["330106000000"]["event_count"] == 10
+    assert overview["330000000000"]["event_count"] == 11
+    assert overview["330100000000"]["event_count"] == overview["330106000000"]["event_count"] == 11
     # The grid moved to the village that only E7 names; the others stay in the village that they name.
     assert overview["hangzhou-G1"]["event_count"] == 1
-    assert (overview[VILLAGE]["event_count"], overview[NEXT_VILLAGE]["event_count"]) == (9, 1)
+    assert (overview[VILLAGE]["event_count"], overview[NEXT_VILLAGE]["event_count"]) == (10, 1)
     assert overview["330106000000"]["grid_count"] == 2
     assert overview["330200000000"]["event_count"] == 0
     # The last whole day is the 15th; E1 of the 1st lies before both weeks.
-    assert (overview["330106000000"]["event_count_7d"], overview["330106000000"]["event_count_previous_7d"]) == (2, 7)
+    assert (overview["330106000000"]["event_count_7d"], overview["330106000000"]["event_count_previous_7d"]) == (2, 8)
 
 
 def test_a_team_is_who_is_there_today(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
@@ -419,7 +439,7 @@ def test_a_team_is_who_is_there_today(lakes: tuple[Path, Path, dict[str, Any]]) 
 def test_days_without_events_are_days_not_reported(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, _, _ = lakes
     reporting = [r for r in Tables(grown / "tables").read("mart.region_reporting").to_pylist() if r["region_code"] == "330100000000"]
-    assert {r["business_date"].day for r in reporting if not r["has_reported"]} == {3, 5, 10, 11, 12, 13, 15}
+    assert {r["business_date"].day for r in reporting if not r["has_reported"]} == {5, 10, 11, 12, 13, 15}
 
 
 def test_dbt_tests_pass_on_the_increments(lakes: tuple[Path, Path, dict[str, Any]]) -> None:

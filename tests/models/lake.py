@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
 from gridlake.runs import Run
@@ -20,11 +21,11 @@ EVENT = pa.schema(
     [
         *((name, _TEXT) for name in ("event_id", "local_id", "sender_code", "feed", "region_system", "region_code", "grid_id", "grid_code")),
         *((name, _TEXT) for name in ("class_code", "level_code", "state_code", "channel_code", "organisation_name", "description", "closing_note")),
-        ("longitude", _DOUBLE),
-        ("latitude", _DOUBLE),
+        *((name, _DOUBLE) for name in ("longitude", "latitude", "longitude_original", "latitude_original")),
         *((name, _TIME) for name in ("occurred_at", "reported_at", "deadline_at", "closed_at", "changed_at")),
         ("business_date", pa.date32()),
         ("step_count", _LONG),
+        ("handling_step_count", _LONG),
         ("first_response_minutes", _LONG),
         ("handling_minutes", _LONG),
         ("is_closed", pa.bool_()),
@@ -32,9 +33,10 @@ EVENT = pa.schema(
         ("reporter_member_id", _TEXT),
     ]
 )
-STG_EVENT = pa.schema([("event_id", _TEXT), ("feed", _TEXT), ("longitude_original", _DOUBLE), ("latitude_original", _DOUBLE)])
 STG_GRID = pa.schema([("grid_id", _TEXT), ("feed", _TEXT), ("region_system", _TEXT), ("region_code", _TEXT), ("boundary", _TEXT)])
 STEP = pa.schema([("step_id", _TEXT), ("event_id", _TEXT), ("sender_code", _TEXT), ("action_code", _TEXT), ("happened_at", _TIME)])
+# Those of the code list `step_action` that are marked is_handling.
+HANDLING = ("transfer", "handle", "submit")
 FEEDS = pa.schema([("feed", _TEXT), ("time_zone", _TEXT)])
 
 NOON = datetime(2026, 3, 2, 4, 0, tzinfo=UTC)  # a Monday, 12:00 in Shanghai
@@ -97,10 +99,29 @@ def write_frames(
     settings = Settings(home=root / "lake", inbox=root / "inbox", contracts=contracts)
     tables = Tables(settings.tables)
     zones = feeds or {FEED: "Asia/Shanghai"}
-    tables.overwrite("business.event", events)
-    sent = events.select(["event_id", "feed", "longitude", "latitude"]).rename_columns(STG_EVENT.names)
-    tables.overwrite("staging.stg_event", sent.cast(STG_EVENT))
+    tables.overwrite("business.event", _stepped(events, steps))
     tables.overwrite("staging.stg_grid", grids)
     tables.overwrite("business.event_step", steps)
     tables.overwrite("staging.feed", pa.table({"feed": list(zones), "time_zone": list(zones.values())}, FEEDS))
     return Run.start(settings, quiet=True)
+
+
+def _stepped(events: pa.Table, steps: pa.Table) -> pa.Table:
+    """The events with their steps counted and their positions as sent, as business.event has them."""
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        connection.register("events", events)
+        connection.register("steps", steps)
+        counted = f"""
+            select events.* replace (
+                coalesce(step.total, 0) as step_count,
+                coalesce(step.handling, 0) as handling_step_count,
+                longitude as longitude_original,
+                latitude as latitude_original
+            )
+            from events
+            left join (
+                select event_id, count(*) as total, count(*) filter (action_code in {HANDLING}) as handling from steps group by event_id
+            ) as step using (event_id)
+        """
+        return connection.sql(counted).to_arrow_table().select(EVENT.names).cast(EVENT)

@@ -2,10 +2,17 @@
 {{ config(
     materialized='incremental',
     unique_key='event_id',
+    partition_by='business_month',
     pre_hook="{{ event_progress() }}",
-    meta={'compared': ['_source_position', 'grid_code', 'step_count', 'first_response_minutes', 'is_closed', 'is_overdue']}
+    meta={
+        'compared': ['_source_position', 'grid_code', 'step_count', 'handling_step_count', 'first_response_minutes', 'is_closed', 'is_overdue'],
+        'looked_up': ['as_of', 'resolved.grid_code'],
+    }
 ) }}
--- depends_on: {{ ref('event_step') }}
+-- depends_on: {{ ref('event_step') }} {{ source('resolved', 'grid_code') }}
+{% set changed = changed_events() if follows() %}
+{% set months = months_with(this, changed, ['event_id']) + moved_months('event') if changed %}
+{{ gives(months, changed, ['event_id']) if changed }}
 with final_state as (
     select code as state_code
     from {{ source('reference', 'code_list') }}
@@ -18,9 +25,10 @@ stepped as (
     select
         reported.*,
         step.step_count,
+        step.handling_step_count,
         step.first_response_at
     from changes.event_progress as step
-    right outer join {{ ref('stg_event') }} as reported on step.event_id = reported.event_id
+    right outer join {{ rows_of_changed(ref('stg_event'), months, changed, ['event_id']) }} as reported on step.event_id = reported.event_id
 ),
 
 coded as (
@@ -59,13 +67,17 @@ select
     event.closing_note,
     event.longitude,
     event.latitude,
+    event.longitude_original,
+    event.latitude_original,
     event.occurred_at,
     event.reported_at,
     event.deadline_at,
     event.closed_at,
     event.changed_at,
     event.business_date,
+    event.business_month,
     coalesce(event.step_count, cast(0 as bigint)) as step_count,
+    coalesce(event.handling_step_count, cast(0 as bigint)) as handling_step_count,
     {{ minutes_between('event.reported_at', 'event.first_response_at') }} as first_response_minutes,
     {{ minutes_between('event.reported_at', 'event.closed_at') }} as handling_minutes,
     event.is_closed,

@@ -1,25 +1,7 @@
 -- one row per step of handling an event
-{{ config(materialized='incremental', unique_key='step_id', meta={'compared': ['_source_position', 'minutes_since_previous']}) }}
-select
-    step_id,
-    local_id,
-    event_id,
-    _sender_code as sender_code,
-    feed,
-    region_system,
-    step_no,
-    action_code,
-    from_state,
-    to_state,
-    actor_organisation,
-    happened_at,
-    deadline_at,
-    evidence_digest,
-    changed_at,
-    business_date,
-    {{ minutes_between('previous_at', 'happened_at') }} as minutes_since_previous,
-    {{ audit_columns() | join(', ') }}
-from (
-    select *, lag(happened_at) over (partition by event_id order by step_no, happened_at, step_id) as previous_at
-    from {{ ref('stg_event_step') }}
-) as step
+-- depends_on: {{ ref('stg_event_step') }}
+{{ config(
+    materialized='incremental', unique_key='step_id', partition_by='business_month',
+    meta={'compared': ['_source_position', 'minutes_since_previous'], 'looked_up': []}
+) }}
+{{ steps_of('event_step', 'event_id') }}

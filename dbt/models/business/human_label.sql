@@ -1,5 +1,9 @@
 -- one row per current label of a reviewer; the reviewer's name as ciphertext and join token only
-{{ config(materialized='incremental', unique_key='label_id', meta={'compared': ['_source_position']}) }}
+{{ config(
+    materialized='incremental', unique_key='label_id', partition_by='business_month', meta={'compared': ['_source_position'], 'looked_up': []}
+) }}
+{% set months = moved_months('human_label') if follows() %}
+{{ gives(months) if follows() }}
 select
     label_id,
     local_id,
@@ -26,5 +30,7 @@ select
     labelled_at,
     changed_at,
     business_date,
+    business_month,
     {{ audit_columns() | join(', ') }}
 from {{ ref('stg_human_label') }}
+where {{ in_months(months) }}

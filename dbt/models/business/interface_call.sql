@@ -1,5 +1,9 @@
 -- one row per call between two systems, repeated attempts each their own
-{{ config(materialized='incremental', unique_key='call_id', meta={'compared': ['_source_position']}) }}
+{{ config(
+    materialized='incremental', unique_key='call_id', partition_by='business_month', meta={'compared': ['_source_position'], 'looked_up': []}
+) }}
+{% set months = moved_months('interface_call') if follows() %}
+{{ gives(months) if follows() }}
 select
     call_id,
     local_id,
@@ -23,5 +27,7 @@ select
     response_bytes,
     changed_at,
     business_date,
+    business_month,
     {{ audit_columns() | join(', ') }}
 from {{ ref('stg_interface_call') }}
+where {{ in_months(months) }}

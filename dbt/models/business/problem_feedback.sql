@@ -1,5 +1,9 @@
 -- one row per current feedback on a finding
-{{ config(materialized='incremental', unique_key='feedback_id', meta={'compared': ['_source_position']}) }}
+{{ config(
+    materialized='incremental', unique_key='feedback_id', partition_by='business_month', meta={'compared': ['_source_position'], 'looked_up': []}
+) }}
+{% set months = moved_months('problem_feedback') if follows() %}
+{{ gives(months) if follows() }}
 select
     feedback_id,
     local_id,
@@ -24,5 +28,7 @@ select
     closed_at,
     changed_at,
     business_date,
+    business_month,
     {{ audit_columns() | join(', ') }}
 from {{ ref('stg_problem_feedback') }}
+where {{ in_months(months) }}

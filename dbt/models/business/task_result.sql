@@ -1,5 +1,9 @@
 -- one row per current result of a task's object
-{{ config(materialized='incremental', unique_key='result_id', meta={'compared': ['_source_position']}) }}
+{{ config(
+    materialized='incremental', unique_key='result_id', partition_by='business_month', meta={'compared': ['_source_position'], 'looked_up': []}
+) }}
+{% set months = moved_months('task_result') if follows() %}
+{{ gives(months) if follows() }}
 select
     result_id,
     local_id,
@@ -20,5 +24,7 @@ select
     correlation_id,
     changed_at,
     business_date,
+    business_month,
     {{ audit_columns() | join(', ') }}
 from {{ ref('stg_task_result') }}
+where {{ in_months(months) }}

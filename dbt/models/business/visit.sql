@@ -1,5 +1,9 @@
 -- one row per current visit
-{{ config(materialized='incremental', unique_key='visit_id', meta={'compared': ['_source_position']}) }}
+{{ config(
+    materialized='incremental', unique_key='visit_id', partition_by='business_month', meta={'compared': ['_source_position'], 'looked_up': []}
+) }}
+{% set months = moved_months('visit') if follows() %}
+{{ gives(months) if follows() }}
 select
     visit_id,
     local_id,
@@ -24,5 +28,7 @@ select
     {{ minutes_between('started_at', 'ended_at') }} as stay_minutes,
     changed_at,
     business_date,
+    business_month,
     {{ audit_columns() | join(', ') }}
 from {{ ref('stg_visit') }}
+where {{ in_months(months) }}

@@ -1,9 +1,16 @@
 -- one row per day, lowest region, sender, class and level of events
-{{ config(materialized='incremental', unique_key=['business_date', 'region_system', 'region_code', 'sender_code', 'class_code', 'level_code']) }}
+{{ config(
+    materialized='incremental',
+    unique_key=['business_date', 'region_system', 'region_code', 'sender_code', 'class_code', 'level_code'],
+    partition_by='business_month',
+    meta={'looked_up': ['resolved.region_closure']}
+) }}
+{% set months = months_moved_in(['business.event', 'finding.finding']) + months_of_moved_grids() if follows() %}
+{{ gives(months) if follows() }}
 with invalid as (
     select distinct subject_id as event_id
     from {{ source('finding', 'finding') }}
-    where model = 'invalid_event' and score >= threshold
+    where model = 'invalid_event' and score >= threshold and {{ in_months(months) }}
 ),
 
 placed as (
@@ -13,7 +20,7 @@ placed as (
         coalesce(inside.region_code, event.region_code) as lowest_region_code
     -- The smaller side first: the embedded engine holds it in memory.
     from {{ source('resolved', 'region_closure') }} as inside
-    right outer join {{ ref('event') }} as event
+    right outer join {{ rows_in(ref('event'), months) }} as event
         on
             inside.region_system = event.region_system
             and inside.region_code = event.grid_id
@@ -22,6 +29,7 @@ placed as (
 
 select
     placed.business_date,
+    placed.business_month,
     placed.region_system,
     placed.lowest_region_code as region_code,
     placed.sender_code,
@@ -37,6 +45,7 @@ from invalid
 right outer join placed on invalid.event_id = placed.event_id
 group by
     placed.business_date,
+    placed.business_month,
     placed.region_system,
     placed.lowest_region_code,
     placed.sender_code,

@@ -1,6 +1,9 @@
 -- one row per finding
-{{ config(materialized='incremental', unique_key='finding_id') }}
+{{ config(materialized='incremental', unique_key='finding_id', partition_by='business_month', meta={'looked_up': []}) }}
+{% set months = months_moved_in(['finding.finding']) if follows() %}
+{{ gives(months) if follows() }}
 select
+    business_month,
     finding_id,
     model,
     model_version,
@@ -16,3 +19,4 @@ select
     reason_zh,
     reason_en
 from {{ source('finding', 'finding') }}
+where {{ in_months(months) }}

@@ -1,0 +1,87 @@
+{#
+What became of a feed's bronze rows, and how many nobody can account for: `lost_count` keys that landed and are not staged, `strange_count` staged rows that never
+landed. An increment asks it of what has arrived; of what came before nothing was lost, or the counts say so until all is built anew.
+#}
+{% macro conservation_of(feed) %}
+{%- set key = source_key(key_of(feed)) %}
+select
+    '{{ feed }}' as feed,
+    landed.bronze_count,
+    staged.staged_count,
+    staged.current_count,
+    staged.deleted_count,
+    landed.bronze_count - staged.staged_count as superseded_count,
+    {% if is_incremental() %}
+    coalesce(known.lost_count, cast(0 as bigint)) + lost.lost_count as lost_count,
+    coalesce(known.strange_count, cast(0 as bigint)) + strange.strange_count as strange_count
+    {% else %}
+    lost.lost_count,
+    lost.strange_count
+    {% endif %}
+from (select count(*) as bronze_count from {{ source('bronze', feed) }}) as landed
+cross join (
+    select
+        count(*) as staged_count,
+        count(case when _op = 'upsert' then 1 end) as current_count,
+        count(case when _op = 'delete' then 1 end) as deleted_count
+    from {{ ref('stg_' ~ feed) }}
+) as staged
+{% if is_incremental() %}
+-- The few rows that arrived stand first: the embedded engine holds that side in memory.
+cross join (
+    select count(*) as lost_count
+    from (select distinct _sender_code, {{ key }} as _source_key from {{ source('bronze', feed) }} where {{ arrived_since(feed) }}) as arrived
+    left anti join {{ ref('stg_' ~ feed) }} as found on arrived._sender_code = found._sender_code and arrived._source_key = found._source_key
+) as lost
+cross join (
+    select count(*) as strange_count
+    from (select _source_position from {{ ref('stg_' ~ feed) }} where {{ arrived_since(feed) }}) as found
+    left anti join (
+        select _source_position from {{ source('bronze', feed) }} where {{ arrived_since(feed) }}
+    ) as arrived on found._source_position = arrived._source_position
+) as strange
+left join (select feed, lost_count, strange_count from {{ this }}) as known on known.feed = '{{ feed }}'
+{% else %}
+-- Counted by key, not joined row by row: an aggregate goes on on disk where it does not fit the memory, a join cannot.
+cross join (
+    select
+        count(case when staged_count = 0 then 1 end) as lost_count,
+        count(case when staged_count > 0 and is_landed = 0 then 1 end) as strange_count
+    from (
+        -- one row per sender and key
+        select
+            sum(staged_count) as staged_count,
+            max(case when landed_count > 0 and landed_position = known_position then 1 else 0 end) as is_landed
+        from (
+            -- one row per sender, key and content
+            select
+                _sender_code,
+                _source_key,
+                count(landed_position) as landed_count,
+                count(known_position) as staged_count,
+                max(landed_position) as landed_position,
+                max(known_position) as known_position
+            from (
+                select
+                    _sender_code,
+                    {{ key }} as _source_key,
+                    _payload_digest,
+                    _source_position as landed_position,
+                    cast(null as string) as known_position
+                from {{ source('bronze', feed) }}
+                union all
+                select
+                    _sender_code,
+                    _source_key,
+                    _payload_digest,
+                    cast(null as string) as landed_position,
+                    _source_position as known_position
+                from {{ ref('stg_' ~ feed) }}
+            ) as rows_of_both
+            group by _sender_code, _source_key, _payload_digest
+        ) as content
+        group by _sender_code, _source_key
+    ) as fate
+) as lost
+{% endif %}
+{% endmacro %}
