@@ -160,7 +160,7 @@ def _changed_rows(run: Run) -> dict[str, str]:
     checked = json.loads(path.read_text(encoding="utf-8"))["steps"].get("check")
     if checked is None:
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for feed, since in run.steps["stage"]["since"].items():
         arrived = f"_received_at >= timestamp '{since}'" if since else _NONE
         found |= {f"bronze.{feed}": arrived, f"arrival.{feed}": arrived}

@@ -205,7 +205,8 @@ class _History:
                 moved[name] = {"version": before[name], "months": changed}
         by_month = {name for name in moved if name in parts}
         new_day = self._known.get("as_of") != self._now["as_of"]
-        building, following = {m.name for m in to_build}, []
+        building: set[str] = {m.name for m in to_build}
+        following: list[str] = []
         for model in _in_order(to_build):
             others = {name for name in model.given_tables if known.get(name) != now[name]}
             if (

@@ -4,7 +4,7 @@ ciphertext of free text, then who sent them. Such a table is small and written a
 #}
 {% macro as_reported(entity) %}
     {%- set staged = entity_columns(entity) -%}
-    {%- set left_out = ['source_version', 'region_system', 'business_date', 'feed'] + audit_columns() -%}
+    {%- set left_out = ['source_version', 'region_system', 'business_date', 'business_month', 'feed'] + audit_columns() -%}
     {%- set columns = [] -%}
     {%- for name in staged if name not in left_out and not (name.endswith('_sealed') and name[: -7] in staged) -%}
         {%- do columns.append(name) -%}

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F  # noqa: N812
 
 from gridlake.contracts import Contracts
+from gridlake.contracts.staging import is_dated
 from gridlake.runs import Run
 from spark_jobs.resolve.arrival import history
 from spark_jobs.resolve.persons import ENTITIES
@@ -84,13 +85,17 @@ def _groups(newest: DataFrame) -> list[list[str]]:
 
 
 def referred(contracts: Contracts) -> dict[str, str]:
-    """Each entity that another one refers to by a sender's local id, with its key column; nobody looks up the others."""
+    """Each entity that another one refers to by a sender's local id, with its key column; nobody looks up the others.
+
+    What happens (events, tasks, …) is not among them: nothing of it is ever merged, so its id is `<sender>-<local id>`, and its rows grow with the history.
+    """
     named = {
         (c.entity, column.local_id_of) for c in contracts.values() for column in c.columns if column.local_id_of and column.local_id_of != c.entity
     }
     keys = {}
     for entity in sorted({local for _, local in named if local in contracts.entities}):
-        key = contracts.defining(entity).key
-        if len(key) == 1 and key[0].local_id_of == entity:
+        shape = contracts.defining(entity)
+        key = shape.key
+        if not is_dated(shape) and len(key) == 1 and key[0].local_id_of == entity:
             keys[entity] = key[0].name
     return keys

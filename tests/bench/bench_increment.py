@@ -3,7 +3,7 @@
     python -m tests.bench.bench_increment [--events 1000000 --events 10000000 --events 50000000] [--folder DIR]
 
 A province of 10,000 events a day, so the histories are 100, 1,000 and 5,000 days long and the day is alike on each: what has changed on the last
-one, late rows and changes of old events among them. Peer is the day on the shortest history; `growth` is how many times as long it takes on the longest.
+one, late rows and changes of old events among them. Peer is the day on the shortest history; `growth` is how many times as long the longest takes.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def second(run: Run) -> None:
 
 
 def third(run: Run) -> None:
-    """Older versions that come late (also after a deletion), a return from deletion, a step withdrawn, one of another event, a grid moved, a new day."""
+    """Older versions that come late (also after a deletion), a return from deletion, steps withdrawn and moved, a grid moved, a new day."""
     release(run)
     changes = [
         event(2, 2, day=2, class_code="0103"),
