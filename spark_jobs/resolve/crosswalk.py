@@ -87,7 +87,7 @@ def _groups(newest: DataFrame) -> list[list[str]]:
 def referred(contracts: Contracts) -> dict[str, str]:
     """Each entity that another one refers to by a sender's local id, with its key column; nobody looks up the others.
 
-    What happens (events, tasks, …) is not among them: nothing of it is ever merged, so its id is `<sender>-<local id>`, and its rows grow with the history.
+    What happens (events, tasks, …) is not among them: nothing of it is ever merged: its id is `<sender>-<local id>`, and there is ever more of it.
     """
     named = {
         (c.entity, column.local_id_of) for c in contracts.values() for column in c.columns if column.local_id_of and column.local_id_of != c.entity
