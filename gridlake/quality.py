@@ -145,7 +145,10 @@ def _suites(run: Run) -> list[Suite]:
     library = suites.of_project(manifest, run.contracts, run.vocabularies, named)
     conditions = _changed_rows(run)
     narrowed = [s.of_rows(conditions[s.name]) if s.name in conditions else s for s in (*bronze, *library)]
-    return [*(s for s in narrowed if conditions.get(s.name) != _NONE), *suites.by_hand(run.settings, named, run.tables.names(), run.as_of or run.received_at)]
+    return [
+        *(s for s in narrowed if conditions.get(s.name) != _NONE),
+        *suites.by_hand(run.settings, named, run.tables.names(), run.as_of or run.received_at),
+    ]
 
 
 def _changed_rows(run: Run) -> dict[str, str]:
