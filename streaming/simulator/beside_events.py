@@ -16,13 +16,17 @@ from gridlake import vocabularies as vocabulary_files
 from gridlake.settings import Settings
 from gridlake.vocabularies import Vocabularies
 from streaming.simulator import (
+    address_corrections,
     applications,
     chunks,
     city_lists,
+    collaboration,
     departments,
     disputes,
     feeds,
     interface_calls,
+    opinion,
+    other_systems,
     people,
     pilot,
     publications,
@@ -30,6 +34,7 @@ from streaming.simulator import (
     reviews,
     scenario_projects,
     tasks,
+    training,
     visits,
 )
 from streaming.simulator.deliveries import Period
@@ -119,10 +124,17 @@ def of_lists(seed: int, ground: feeds.Ground, vocabularies: Vocabularies, cities
 def of_events(
     seed: int, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], planted: people.Planted, truth: Truth
 ) -> Iterator[Feed]:
-    """What hangs on events, and what the province publishes."""
-    yield interface_calls.feed(stream(seed, "interface_call"), ground, vocabularies, truth)
+    """What hangs on events, what the province publishes, and how offices and systems work together."""
+    calls = interface_calls.feed(stream(seed, "interface_call"), ground, vocabularies, truth)
+    failed_calls = collaboration.failed(calls.rows)
+    yield calls
+    del calls
     yield from publications.feeds(stream(seed, "publications"), vocabularies, ground.first_day, ground.days)
     yield from reviews.feeds(stream(seed, "reviews"), ground, cities, planted, truth)
+    yield opinion.feed(stream(seed, "opinion"), ground, truth)
+    yield from training.feeds(stream(seed, "training"), ground)
+    yield from collaboration.feeds(stream(seed, "collaboration"), ground, cities, planted, failed_calls)
+    yield from other_systems.feeds(stream(seed, "other systems"), ground, planted)
     yield from of_applications(seed, vocabularies, Period(ground.first_day, ground.days))
 
 
@@ -136,10 +148,11 @@ def of_applications(seed: int, vocabularies: Vocabularies, period: Period) -> It
 
 
 def of_residents(seed: int, ground: feeds.Ground, vocabularies: Vocabularies, cities: Sequence[str], truth: Truth) -> Iterator[Feed]:
-    """Disputes, lists of people and places, tasks and visits."""
+    """Disputes, lists of people and places with what is wrong with their addresses, tasks and visits."""
     yield from disputes.feeds(stream(seed, "disputes"), ground, vocabularies, cities)
     yield from city_lists.feeds(stream(seed, "city lists"), ground, cities)
     yield from departments.feeds(stream(seed, "departments"), ground)
+    yield address_corrections.feed(stream(seed, "address corrections"), ground, cities)
     truth.keep("person_truth", ground.residents.person_truth)
     work = tasks.carry_out(stream(seed, "tasks"), ground, cities)
     yield from tasks.feeds(stream(seed, "task feeds"), ground, work, cities)

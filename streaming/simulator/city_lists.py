@@ -219,7 +219,12 @@ def _cut(random: np.random.Generator, ground: Ground) -> pd.DataFrame:
     return rows
 
 
-def _tree(random: np.random.Generator, ground: Ground) -> pd.DataFrame:
+def organisations(ground: Ground) -> pd.DataFrame:
+    """The 141 tree by sender, level and region, the ids of the feed given: it follows from the territory alone.
+
+    Columns: organisation_id, organisation_name, organisation_type_code, organisation_level, parent_organisation_id, region_code, grid_id (of a grid),
+    sender_code.
+    """
     grids = ground.territory.grids
     city, county, town = (grids.drop_duplicates(code).reset_index(drop=True) for code in ("sender_code", "county_code", "town_code"))
     rooms = _organisations(town, "command_room", 4, town.town + "综合信息指挥室", town.town_code, town.county_code)
@@ -236,7 +241,11 @@ def _tree(random: np.random.Generator, ground: Ground) -> pd.DataFrame:
     ).sort_values(["sender_code", "organisation_level", "region_code"], kind="stable", ignore_index=True)
     rows["organisation_id"] = _numbered("JG", rows.sender_code, 6)
     above = rows[rows.organisation_type_code.isin(["city_centre", "county_centre", "command_room"])].set_index("region_code").organisation_id
-    rows["parent_organisation_id"] = rows["above"].map(above)
+    return rows.assign(parent_organisation_id=rows["above"].map(above)).drop(columns="above")
+
+
+def _tree(random: np.random.Generator, ground: Ground) -> pd.DataFrame:
+    rows = organisations(ground)
     # The messenger has offices; it does not reach the grids, and some offices were never entered.
     entered = (rows.organisation_level < 6) & (random.random(len(rows)) >= profiles.ORGANISATIONS_WITHOUT_DINGTALK_SHARE)
     rows["dingtalk_id"] = kept(np.add("GO_", random.integers(10**9, 10**10, len(rows)).astype(str).astype(object)), entered.to_numpy())

@@ -1,4 +1,4 @@
-"""Into which file a row of a monthly feed goes, and which versions of a record are sent at all."""
+"""Into which file a row of a monthly or quarterly feed goes, and which versions of a record are sent at all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from streaming.simulator import dirt
+from streaming.simulator.dirt import Dirt
 from streaming.simulator.feeds import PROVINCE
 from streaming.simulator.parcels import LINE, PLACE, Feed, arranged, json_lines
 
@@ -43,6 +44,35 @@ def placed(rows: pd.DataFrame, sender: Any, feed: str, suffix: str) -> pd.DataFr
     """The rows with their place: the file of the month in which they were changed, in the order of change."""
     file = month_files(feed, rows.changed_at, suffix)
     return rows.assign(_sender=np.asarray(sender, object), _file=file, _order=seconds(rows.changed_at).astype(float))
+
+
+def quarterly(rows: pd.DataFrame, sender: Any, feed: str, suffix: str) -> pd.DataFrame:
+    """As `placed`, with a file for each quarter of the year."""
+    year, month = np.divmod(rows.changed_at.to_numpy().astype("datetime64[M]").astype(np.int64), 12)
+    quarter = np.char.add(np.char.add((year + 1970).astype(str), "-q"), (month // 3 + 1).astype(str)).astype(object)
+    return placed(rows, sender, feed, suffix).assign(_file=f"{feed}-" + quarter + f".{suffix}")
+
+
+def typed_feed(
+    random: np.random.Generator,
+    source: str,
+    feed: str,
+    rows: pd.DataFrame,
+    schema: pa.Schema,
+    kinds: Sequence[Dirt],
+    *,
+    gb18030_senders: Sequence[str] = (),
+) -> Feed:
+    """A small feed of CSV or Parquet: the rows in their places, one bad row of each kind, and two copies. The key is the schema's first column."""
+    bad = dirt.spoiled_cells(random, rows, kinds, 1, schema.names[0])
+    return arranged(feed, [rows, bad, dirt.repeated(random, rows, 2)], schema, gb18030_senders=gb18030_senders, source=source)
+
+
+def line_feed(random: np.random.Generator, source: str, feed: str, rows: pd.DataFrame, columns: Sequence[str], kinds: Sequence[Dirt]) -> Feed:
+    """A small feed of JSON lines: the rows in their places, one bad row of each kind, and two copies. The key is the first column."""
+    lines = lined(rows, columns)
+    bad = dirt.spoiled_lines(random, lines, kinds, 1, columns[0])
+    return arranged(feed, [lines, bad, dirt.repeated(random, lines, 2)], pa.schema([]), source=source)
 
 
 def month_files(feed: str, times: pd.Series, suffix: str) -> pd.Series:
@@ -81,6 +111,11 @@ def numbered(prefix: str, times: pd.Series, sender: pd.Series | None = None, dig
     number = (np.arange(len(times)) if sender is None else sender.groupby(sender.to_numpy(object)).cumcount().to_numpy()) + 1
     found: NDArray[np.object_] = prefix + day + np.char.zfill(number.astype(str), digits).astype(object)
     return found
+
+
+def no_times(rows: pd.DataFrame) -> pd.Series:
+    """A column for what has not happened yet."""
+    return pd.Series(pd.NaT, rows.index, "datetime64[s]")
 
 
 def digests(random: np.random.Generator, where: NDArray[np.bool_]) -> NDArray[np.object_]:

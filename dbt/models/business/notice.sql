@@ -1,0 +1,2 @@
+-- one row per current notice
+{{ as_reported('notice') }}
