@@ -90,7 +90,8 @@ def _written(random: np.random.Generator, ground: Ground, truth: Truth) -> pd.Da
     topic = deliveries.drawn(random, _TOPIC_SHARE, count)
     in_burst = _burst(random, ground, truth, place, second, topic)
     became = np.flatnonzero((random.random(count) < _BECAME_EVENT_SHARE) & ~in_burst)
-    event = random.integers(len(ground.events), size=len(became))
+    lasting = np.flatnonzero(~ground.events.is_deleted.to_numpy())
+    event = lasting[random.integers(len(lasting), size=len(became))]
     place[became] = ground.events.grid.to_numpy()[event]
     start = ground.first_day.astype("datetime64[s]")
     second[became] = np.maximum((ground.events.reported_at.to_numpy()[event] - start).astype(np.int64) - random.integers(600, 20_000, len(became)), 0)

@@ -140,10 +140,10 @@ def police_event(random: np.random.Generator, ground: Ground, planted: people.Pl
     drawn = random.random(count)
     to_grid, from_grid = non_police & (drawn < _TO_GRID_SHARE), ~non_police & (drawn < _FROM_GRID_SHARE)
     # Events that a department brought in are what the police handed over; any other may be handed to them.
-    brought_in = random.permutation(np.flatnonzero((events.channel_code == _DEPARTMENT).to_numpy()))
+    brought_in = random.permutation(np.flatnonzero((events.channel_code == _DEPARTMENT).to_numpy() & ~events.is_deleted.to_numpy()))
     rows = np.flatnonzero(to_grid)
     to_grid[rows[len(brought_in) :]] = False
-    event = random.integers(len(events), size=count)
+    event = _lasting(random, events, count)
     event[rows[: len(brought_in)]] = brought_in[: len(rows)]
     linked = to_grid | from_grid
     place = np.where(linked, events.grid.to_numpy()[event], random.integers(len(ground.territory.grids), size=count))
@@ -211,7 +211,7 @@ def review_case(random: np.random.Generator, ground: Ground, planted: people.Pla
     """Each application, and what it came to by the end; some were sent on from an event's quarrel."""
     count = max(_LEAST_CASES, round(ground.days * _CASES_PER_DAY))
     events = ground.events
-    event = random.integers(len(events), size=count)
+    event = _lasting(random, events, count)
     linked = random.random(count) < _FROM_EVENT_SHARE
     here = ground.territory.grids.iloc[events.grid.to_numpy()[event]].reset_index(drop=True)
     start = ground.first_day.astype("datetime64[s]")
@@ -311,6 +311,12 @@ def external_finding(random: np.random.Generator, ground: Ground, planted: peopl
     rows["external_finding_id"] = deliveries.numbered("YP", rows.reported_at, rows.sender_code)
     placed = deliveries.quarterly(rows, rows.sender_code, "external_finding", "jsonl")
     return deliveries.line_feed(random, "department_system", "external_finding", placed, _FINDING, _FINDING_DIRT)
+
+
+def _lasting(random: np.random.Generator, events: pd.DataFrame, count: int) -> NDArray[np.int64]:
+    """Events that their cities did not take back, some more than once."""
+    found: NDArray[np.int64] = np.flatnonzero(~events.is_deleted.to_numpy())
+    return found[random.integers(len(found), size=count)]
 
 
 def _said(random: np.random.Generator, category: Texts) -> Texts:

@@ -1,4 +1,4 @@
-"""What the province publishes, logs and has reviewed in the simulation: true to the vocabularies, to the steps and to what was injected."""
+"""What the province publishes, logs, teaches and has reviewed in the simulation: true to the vocabularies, to the steps and to what was injected."""
 
 from __future__ import annotations
 
@@ -244,3 +244,48 @@ def test_a_label_says_what_its_truth_says_unless_the_reviewer_erred(inbox: Inbox
     decided = labels[labels.label_code != "unsure"]
     assert ((decided.label_code == "valid") == (decided.is_valid ^ decided.is_wrong)).all()
     assert 0 <= labels.is_wrong.mean() < 0.12
+
+
+def test_a_burst_of_posts_stands_out_from_the_days_around_it(inbox: Inbox) -> None:
+    posts = inbox.rows("opinion_platform", "opinion_post")
+    posts = posts[posts.source_version == 1]
+    bursts = inbox.truth("opinion_burst")
+    assert len(bursts) >= 2
+    assert posts.post_id.is_unique
+    day = pd.to_datetime(posts.reported_at).dt.date
+    for burst in bursts.itertuples():
+        of_topic = posts.topic_code == burst.topic_code
+        in_burst = of_topic & (day >= burst.first_day) & (day <= burst.last_day)
+        # What was posted in the last hours is collected after the end.
+        assert in_burst.sum() >= burst.post_count - 2
+        placed = posts[in_burst & posts.region_code.notna()].region_code.str[:6]
+        assert (placed == burst.region_code[:6]).mean() > 0.5
+        of_others = sum(bursts[bursts.topic_code == burst.topic_code].post_count)
+        assert in_burst.sum() / 3 > 3 * (of_topic.sum() - of_others) / 60
+
+
+def test_points_are_earned_by_what_was_learned_and_marks_follow_from_answers(inbox: Inbox) -> None:
+    progress, attempts, points = (inbox.rows("province_platform", feed) for feed in ("course_progress", "exam_attempt", "training_point"))
+    finished = progress[progress.state_code == "finished"]
+    by_rule = points.groupby("rule_code").points.agg(["size", "sum"])
+    assert by_rule.loc["course_finished", "size"] == finished.progress_id.nunique()
+    passed = attempts[attempts.is_passed.eq(True)]
+    assert by_rule.loc["exam_passed", "size"] == passed.attempt_id.nunique()
+    marked = attempts[attempts.marks.notna()]
+    assert (marked.marks == marked.correct_count * 2).all()
+    assert ((marked.marks >= marked.pass_marks) == marked.is_passed.astype(bool)).all()
+    unmarked = attempts[attempts.marks.isna()]
+    assert set(unmarked.marking_code) == {"manual"}
+    assert set(attempts[attempts.attempt_no == 2].member_id) <= set(attempts[attempts.attempt_no == 1].member_id)
+
+
+def test_non_police_calls_are_handed_to_events_that_a_department_brought_in(inbox: Inbox) -> None:
+    calls = inbox.rows("public_security", "police_event")
+    handed = calls[calls.direction_code == "to_grid"]
+    assert len(handed) > 0
+    assert set(handed.nature_code) == {"non_police"}
+    events = inbox.events
+    channel = events.channel_code.set_axis([f"{sender}-{event}" for sender, event in events.index])
+    assert set(channel[handed.transferred_event_id]) == {"department"}
+    assert (pd.to_datetime(handed.transferred_at) > pd.to_datetime(handed.reported_at)).all()
+    assert set(calls[calls.nature_code == "police"].direction_code.dropna()) <= {"from_grid"}
