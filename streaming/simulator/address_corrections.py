@@ -84,7 +84,6 @@ def feed(random: np.random.Generator, ground: Ground, cities: Sequence[str]) -> 
     later["answered_at"] = later.reported_at + random.integers(_DAY, 20 * _DAY, len(later)).astype("timedelta64[s]")
     later["state_code"] = np.where(random.random(len(later)) < _ADOPTED_SHARE, "adopted", "declined")
     later["answer_note"], later["changed_at"] = later.state_code.map(_ANSWERS), later.answered_at
-    end = pd.Timestamp(ground.first_day + np.timedelta64(ground.days, "D"))
-    every = pd.concat([first, later[later.changed_at < end]], ignore_index=True)
+    every = pd.concat([first, later[later.changed_at < ground.end]], ignore_index=True)
     placed = deliveries.quarterly(every, every.sender_code, NAME, "csv")
     return deliveries.typed_feed(random, CITY_PLATFORM, NAME, placed, _COLUMNS, _DIRT, gb18030_senders=cities[1::2])

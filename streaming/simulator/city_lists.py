@@ -147,9 +147,7 @@ def key_person(random: np.random.Generator, ground: Ground, cities: Sequence[str
     )
     left_on = listed[list(_LEFT_REASON)].min(axis=1)
     reviewed = _changed(random, ground, rows, profiles.RISK_REVIEWED_SHARE)
-    reviewed = reviewed[
-        (reviewed.changed_at < left_on[reviewed.index].fillna(_end(ground))) & (reviewed.changed_at > rows.changed_at[reviewed.index])
-    ]
+    reviewed = reviewed[(reviewed.changed_at < left_on[reviewed.index].fillna(ground.end)) & (reviewed.changed_at > rows.changed_at[reviewed.index])]
     reviewed["risk_level_code"] = reviewed.risk_level_code.map({"low": "medium", "medium": "high", "high": "medium"})
     gone = rows[left_on.notna()].copy()
     gone["risk_level_code"] = reviewed.risk_level_code.reindex(gone.index).fillna(gone.risk_level_code)
@@ -158,7 +156,7 @@ def key_person(random: np.random.Generator, ground: Ground, cities: Sequence[str
     gone["status_code"], gone["left_date"], gone["_full"] = "left", left_on[gone.index], False
     # The platform hears of it days later.
     gone["changed_at"] = gone.left_date + pd.to_timedelta(random.integers(86_400, 15 * 86_400, len(gone)), unit="s")
-    parts = [rows, reviewed, gone[gone.changed_at < _end(ground)]]
+    parts = [rows, reviewed, gone[gone.changed_at < ground.end]]
     return _as_csv(random, "key_person", parts, _KEY_PERSON, _KEY_PERSON_DIRT, ground, cities)
 
 
@@ -181,7 +179,7 @@ def key_place(random: np.random.Generator, ground: Ground) -> Feed:
     closed = rows[listed.closed_on.notna()].assign(status_code="closed", source_version=2, _full=False)
     closed["closed_date"] = listed.closed_on[closed.index].dt.strftime("%Y-%m-%d")
     closed["changed_at"] = listed.closed_on[closed.index] + pd.to_timedelta(random.integers(3600, 20 * 86_400, len(closed)), unit="s")
-    closed = closed[closed.changed_at < _end(ground)]
+    closed = closed[closed.changed_at < ground.end]
     rows["closed_date"] = rows.closed_date.astype(object)
     parts = [monthly("key_place", part, part.sender_code, "jsonl", ground.first_month) for part in (rows, closed) if len(part)]
     lines = [lined(part, _KEY_PLACE_COLUMNS) for part in parts]
@@ -347,7 +345,3 @@ def _numbered(prefix: str, sender: pd.Series, digits: int) -> Texts:
 
 def _no_times(count: int) -> NDArray[np.datetime64]:
     return np.full(count, np.datetime64("NaT"), "datetime64[s]")
-
-
-def _end(ground: Ground) -> pd.Timestamp:
-    return pd.Timestamp(ground.first_day + np.timedelta64(ground.days, "D"))

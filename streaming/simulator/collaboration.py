@@ -165,7 +165,7 @@ def feeds(random: np.random.Generator, ground: Ground, cities: Sequence[str], pl
     yield _lines(random, ground, CITY_PLATFORM, "command_receipt", commands, commands.sender_code, _COMMAND_RECEIPT, _COMMAND_DIRT)
     tickets = _tickets(random, ground, failed_calls)
     steps = _steps(random, tickets)
-    steps = steps[steps.happened_at < _end(ground)].reset_index(drop=True)
+    steps = steps[steps.happened_at < ground.end].reset_index(drop=True)
     yield _lines(random, ground, _SOURCE, "ticket", _states(tickets, steps), PROVINCE, _TICKET, _TICKET_DIRT)
     placed = deliveries.quarterly(steps.assign(source_version=1, changed_at=steps.happened_at), PROVINCE, "ticket_step", "parquet")
     yield deliveries.typed_feed(random, _SOURCE, "ticket_step", placed, _STEP, _STEP_DIRT)
@@ -291,7 +291,7 @@ def _commands(random: np.random.Generator, ground: Ground, reader: pd.DataFrame)
     events = ground.events
     limit = events.limit_hours.to_numpy().astype("timedelta64[h]")
     due = events.reported_at.to_numpy() + limit
-    end = np.datetime64(_end(ground), "s")
+    end = np.datetime64(ground.end, "s")
     is_late = np.where(events.closed_at.isna(), due < end, events.closed_at.to_numpy() > due) & ~events.is_deleted.to_numpy()
     late = np.flatnonzero(is_late)
     # The smallest province has few late events, and still some messages.
@@ -378,7 +378,7 @@ def _tickets(random: np.random.Generator, ground: Ground, calls: pd.DataFrame) -
         }
     )
     rows = pd.concat([monitored, by_hand], ignore_index=True).sort_values(["reported_at", "origin_id"], kind="stable", ignore_index=True)
-    rows = rows[rows.reported_at < _end(ground)].reset_index(drop=True)
+    rows = rows[rows.reported_at < ground.end].reset_index(drop=True)
     count = len(rows)
     rows["ticket_id"] = deliveries.numbered("GD", rows.reported_at, pd.Series(PROVINCE, rows.index, dtype=object))
     rows["deadline_at"] = rows.reported_at + np.timedelta64(_TICKET_DAYS, "D")
@@ -453,8 +453,4 @@ def _lines(
     kinds: Sequence[Dirt],
 ) -> Feed:
     placed = deliveries.quarterly(rows, sender, name, "jsonl")
-    return deliveries.line_feed(random, source, name, placed[placed.changed_at < _end(ground)], columns, kinds)
-
-
-def _end(ground: Ground) -> pd.Timestamp:
-    return pd.Timestamp(ground.first_day + np.timedelta64(ground.days, "D"))
+    return deliveries.line_feed(random, source, name, placed[placed.changed_at < ground.end], columns, kinds)

@@ -176,7 +176,7 @@ def person(random: np.random.Generator, ground: Ground, grid_code: Texts) -> Fee
     ended = rows[registered.status_on.notna()].assign(source_version=2, _full=False)
     ended["status_code"], ended["status_date"] = registered.status_code[ended.index], registered.status_on[ended.index]
     ended["changed_at"] = ended.status_date + pd.to_timedelta(random.integers(86_400, 25 * 86_400, len(ended)), unit="s")
-    ended = ended[ended.changed_at < _end(ground)]
+    ended = ended[ended.changed_at < ground.end]
     return _as_parquet(random, "person", [rows, ended], _PERSON, _PERSON_DIRT, ground, PUBLIC_SECURITY, "public_security")
 
 
@@ -207,7 +207,7 @@ def enterprise(random: np.random.Generator, ground: Ground, grid_code: Texts) ->
     closed = rows[enterprises.closed_on.notna() & ~was_closed].assign(status_code="closed", source_version=2, _full=False)
     closed["closed_date"] = enterprises.closed_on[closed.index].dt.strftime("%Y-%m-%d")
     closed["changed_at"] = enterprises.closed_on[closed.index] + pd.to_timedelta(random.integers(86_400, 5 * 86_400, len(closed)), unit="s")
-    closed = closed[closed.changed_at < _end(ground)]
+    closed = closed[closed.changed_at < ground.end]
     parts = [monthly("enterprise", part, np.full(len(part), MARKET_SUPERVISION), "jsonl", ground.first_month) for part in (rows, closed) if len(part)]
     lines = [lined(part, _ENTERPRISE_COLUMNS) for part in parts]
     good = lines[0][(parts[0].status_code == "operating").to_numpy()]
@@ -270,7 +270,3 @@ def _some_time(random: np.random.Generator, ground: Ground, count: int) -> NDArr
 def _each(rows: pd.DataFrame) -> int:
     """Bad rows of each kind: one, and one more for each three thousand good ones."""
     return 1 + len(rows) // 3000
-
-
-def _end(ground: Ground) -> pd.Timestamp:
-    return pd.Timestamp(ground.first_day + np.timedelta64(ground.days, "D"))

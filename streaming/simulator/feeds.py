@@ -112,6 +112,11 @@ class Ground:
         return self.residents.key_places
 
     @property
+    def end(self) -> pd.Timestamp:
+        """When the last day is over; local, as all times here."""
+        return pd.Timestamp(self.first_day + np.timedelta64(self.days, "D"))
+
+    @property
     def first_month(self) -> str:
         """The month of the first day, as file names have it."""
         return str(self.first_day.astype("datetime64[M]"))

@@ -78,7 +78,7 @@ def feed(random: np.random.Generator, ground: Ground, truth: Truth) -> Feed:
     later = posts[posts.state_code != "collected"].assign(source_version=2)
     later["changed_at"] = later.dealt_at
     later["answered_at"] = later.dealt_at.where(later.state_code == "answered")
-    rows = pd.concat([first, later[later.changed_at < _end(ground)]], ignore_index=True)
+    rows = pd.concat([first, later[later.changed_at < ground.end]], ignore_index=True)
     return deliveries.line_feed(random, SOURCE, NAME, deliveries.placed(rows, SENDER, NAME, "jsonl"), _COLUMNS, _DIRT)
 
 
@@ -124,7 +124,7 @@ def _written(random: np.random.Generator, ground: Ground, truth: Truth) -> pd.Da
         }
     )
     posts["collected_at"] = posts.reported_at + random.integers(60, 7200, count).astype("timedelta64[s]")
-    posts = posts[posts.collected_at < _end(ground)].reset_index(drop=True)
+    posts = posts[posts.collected_at < ground.end].reset_index(drop=True)
     posts["dealt_at"] = posts.collected_at + random.integers(3 * 3600, 9 * _DAY, len(posts)).astype("timedelta64[s]")
     answered = (posts.state_code == "answered").to_numpy()
     for column in ("answer_organisation", "answer"):
@@ -182,7 +182,3 @@ def _texts(random: np.random.Generator, topic: Texts, place: Texts) -> dict[str,
         given["what"][rows] = grammar.choose(words["what"][code], given, rows)
         title[rows] = grammar.choose(words["titles"][code], given, rows)
     return {"title": title, "content": grammar.write("sentence", given, len(topic)), "answer": grammar.write("answer", given, len(topic))}
-
-
-def _end(ground: Ground) -> pd.Timestamp:
-    return pd.Timestamp(ground.first_day + np.timedelta64(ground.days, "D"))

@@ -177,10 +177,10 @@ def police_event(random: np.random.Generator, ground: Ground, planted: people.Pl
     calls["transferred_at"] = calls.transferred_at.where(~from_grid, reported_at)
     for at, person in enumerate(planted.draw(random, min(_PLANTED_CALLERS, count))):
         calls.loc[at, ["caller_name", "caller_id_number", "caller_phone"]] = [person.name, person.id_number, person.phone]
-    calls = calls[(calls.reported_at >= start) & (calls.reported_at < _end(ground))]
+    calls = calls[(calls.reported_at >= start) & (calls.reported_at < ground.end)]
     calls = calls.sort_values(["reported_at", "region_code"], kind="stable", ignore_index=True)
     calls["police_event_id"] = deliveries.numbered("JQ", calls.reported_at, pd.Series(PUBLIC_SECURITY, calls.index, dtype=object))
-    rows_sent = _police_versions(random, calls, _end(ground))
+    rows_sent = _police_versions(random, calls, ground.end)
     return deliveries.line_feed(
         random, "public_security", "police_event", deliveries.placed(rows_sent, PUBLIC_SECURITY, "police_event", "jsonl"), _POLICE, _POLICE_DIRT
     )
@@ -240,7 +240,7 @@ def review_case(random: np.random.Generator, ground: Ground, planted: people.Pla
     )
     for at, person in zip(np.flatnonzero(~is_firm), planted.draw(random, min(_PLANTED_APPLICANTS, int((~is_firm).sum()))), strict=False):
         cases.loc[at, ["applicant_name", "applicant_id_number", "applicant_phone"]] = [person.name, person.id_number, person.phone]
-    end = _end(ground)
+    end = ground.end
     cases = cases[cases.reported_at < end].sort_values("reported_at", kind="stable", ignore_index=True)
     cases["case_id"] = deliveries.numbered("FY", cases.reported_at, pd.Series(JUSTICE, cases.index, dtype=object))
     count = len(cases)
@@ -330,7 +330,3 @@ def _said(random: np.random.Generator, category: Texts) -> Texts:
 def _inside(random: np.random.Generator, place: pd.DataFrame, low: str, high: str) -> NDArray[np.float64]:
     share = random.uniform(0.05, 0.95, len(place))
     return np.asarray(place[low] + (place[high] - place[low]) * share, dtype=np.float64)
-
-
-def _end(ground: Ground) -> pd.Timestamp:
-    return pd.Timestamp(ground.first_day + np.timedelta64(ground.days, "D"))

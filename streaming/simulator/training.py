@@ -104,7 +104,7 @@ def feeds(random: np.random.Generator, ground: Ground) -> Iterator[Feed]:
         ("training_point", _points(random, progress, attempts), _POINT, _POINT_DIRT),
     ):
         # What a platform writes down after the last day is not there yet.
-        rows = rows[rows.changed_at < _end(ground)]
+        rows = rows[rows.changed_at < ground.end]
         yield deliveries.typed_feed(random, _SOURCE, name, deliveries.quarterly(rows, PROVINCE, name, "parquet"), schema, kinds)
 
 
@@ -210,7 +210,3 @@ def _digits(number: NDArray[np.int64]) -> Texts:
 
 def _at(ground: Ground, day: int, hour: int) -> pd.Timestamp:
     return pd.Timestamp(ground.first_day + np.timedelta64(day, "D")) + pd.Timedelta(hours=hour)
-
-
-def _end(ground: Ground) -> pd.Timestamp:
-    return pd.Timestamp(ground.first_day + np.timedelta64(ground.days, "D"))

@@ -253,14 +253,14 @@ def test_a_burst_of_posts_stands_out_from_the_days_around_it(inbox: Inbox) -> No
     assert len(bursts) >= 2
     assert posts.post_id.is_unique
     day = pd.to_datetime(posts.reported_at).dt.date
-    for burst in bursts.itertuples():
-        of_topic = posts.topic_code == burst.topic_code
-        in_burst = of_topic & (day >= burst.first_day) & (day <= burst.last_day)
+    for burst in bursts.to_dict("records"):
+        of_topic = posts.topic_code == burst["topic_code"]
+        in_burst = of_topic & (day >= burst["first_day"]) & (day <= burst["last_day"])
         # What was posted in the last hours is collected after the end.
-        assert in_burst.sum() >= burst.post_count - 2
+        assert in_burst.sum() >= burst["post_count"] - 2
         placed = posts[in_burst & posts.region_code.notna()].region_code.str[:6]
-        assert (placed == burst.region_code[:6]).mean() > 0.5
-        of_others = sum(bursts[bursts.topic_code == burst.topic_code].post_count)
+        assert (placed == burst["region_code"][:6]).mean() > 0.5
+        of_others = sum(bursts[bursts.topic_code == burst["topic_code"]].post_count)
         assert in_burst.sum() / 3 > 3 * (of_topic.sum() - of_others) / 60
 
 
