@@ -147,10 +147,10 @@ _STEP_DIRT = (
 
 
 def feeds(random: np.random.Generator, ground: Ground, cities: Sequence[str], planted: people.Planted, failed_calls: pd.DataFrame) -> Iterator[Feed]:
-    """Users (CSV by month), notices, receipts and tickets (JSONL by quarter), steps of tickets (Parquet by quarter)."""
+    """By quarter: users as CSV, notices, receipts and tickets as JSONL, steps of tickets as Parquet."""
     tree = organisations(ground)
     users = _users(random, ground, tree, planted)
-    placed = pd.concat([deliveries.placed(part, part.sender_code, "platform_user", "csv") for part in _versions(random, ground, users)])
+    placed = pd.concat([deliveries.quarterly(part, part.sender_code, "platform_user", "csv") for part in _versions(random, ground, users)])
     yield deliveries.typed_feed(
         random, CITY_PLATFORM, "platform_user", placed.reset_index(drop=True), _USER, _USER_DIRT, gb18030_senders=cities[1::2]
     )
