@@ -352,7 +352,8 @@ def _readers(settings: Settings, found: Lineage) -> dict[Column, tuple[str, ...]
             readers.setdefault(column, set()).add(f"报告 {path.parent.name}/{path.stem}")
     for path in sorted([*serving.glob("*.py"), *(serving / "api").glob("*.py")]):
         for column in _named_in(path.read_text(encoding="utf-8"), marts):
-            readers.setdefault(column, set()).add(f"接口 {path.relative_to(serving).as_posix()}")
+            kind = "接口" if path.parent.name == "api" else "程序"
+            readers.setdefault(column, set()).add(f"{kind} serving/{path.relative_to(serving).as_posix()}")
     return {column: tuple(sorted(names)) for column, names in readers.items()}
 
 
@@ -364,11 +365,9 @@ def _read_by(sql: str, tables: Mapping[str, list[str]]) -> set[Column]:
 
 
 def _named_in(source: str, tables: Mapping[str, list[str]]) -> set[Column]:
-    """Columns whose names stand in the texts of a Python file that name their table."""
-    texts = [n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant) and isinstance(n.value, str) and " mart." in n.value]
-    found = set()
-    for text in texts:
-        words = set(re.findall(r"\w+", text))
-        for table in set(re.findall(r"\bmart\.\w+", text)) & tables.keys():
-            found |= {Column(table, name) for name in tables[table] if name in words or re.search(r"select (\w+\.)?\*", text)}
-    return found
+    """Columns that the texts of a Python file name, of the marts that they name."""
+    texts = [n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    asked = [text for text in texts if re.search(r"\b(from|join) mart\.\w", text)]
+    words = {word for text in texts for word in re.findall(r"\w+", text)} if asked else set()
+    marts = {table for text in asked for table in re.findall(r"\bmart\.\w+", text)} & tables.keys()
+    return {Column(table, name) for table in marts for name in tables[table] if name in words}

@@ -162,9 +162,10 @@ def _html_cell(value: Cell) -> str:
 
 
 _STYLE = (
-    "body{font-family:'Noto Sans CJK SC','Microsoft YaHei','PingFang SC',sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#222}"
+    "body{font-family:'Noto Sans CJK SC','Microsoft YaHei','PingFang SC',sans-serif;margin:2rem auto;max-width:112rem;padding:0 1rem;color:#222}"
     "h1{font-size:1.5rem}h2{font-size:1.1rem;border-bottom:1px solid #ccc;padding-bottom:.2rem}"
     "table{border-collapse:collapse;width:100%;font-size:.9rem}th,td{border:1px solid #ddd;padding:.3rem .5rem;text-align:left;vertical-align:top}"
+    "code[id]{white-space:nowrap;word-break:normal}td a{overflow-wrap:anywhere}td:nth-child(n+7){font-size:.85rem}"
     "details{margin-left:1.2rem}details>div{margin-left:2.4rem}summary{cursor:pointer}:target{background:#fff3bf}"
     "#found{margin:.6rem 0}#q{font-size:1rem;padding:.4rem .6rem;width:32rem;max-width:100%}"
     "th{background:#f4f4f4;white-space:nowrap}code,pre{font-size:.85rem;word-break:break-word;white-space:pre-wrap}pre{background:#f7f7f7;padding:.6rem}"

@@ -256,7 +256,8 @@ class _Validation:
         columns = list(expected.kwargs["column_list"] if "column_list" in expected.kwargs else [expected.kwargs["column"]])
         is_empty = " and ".join(f"{c} is null" for c in columns)
         groups = (
-            f"select count(*) as n, first({is_empty}) as is_empty from ({suite.query}) where {expected.where or 'true'} group by {', '.join(columns)}"
+            f"select count(*) as n, min(case when {is_empty} then 1 else 0 end) = 1 as is_empty "
+            f"from ({suite.query}) where {expected.where or 'true'} group by {', '.join(columns)}"
         )
         asked = f"select coalesce(sum(n), 0) as n, coalesce(sum(case when n > 1 and not is_empty then n end), 0) as repeated from ({groups})"
         try:

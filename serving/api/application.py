@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from gridlake import __version__
 from gridlake.settings import Settings
-from serving.api import feeds, findings, health, pages, posture, problems, regions, snapshots
+from serving.api import feeds, findings, health, metrics, pages, posture, problems, regions, snapshots
 from serving.api.answers import Answer
 from serving.snapshots import Snapshots
 
@@ -47,6 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
     problems.install(app)
     for module in (regions, posture, findings, feeds, snapshots, health):
         app.include_router(module.router)
+    app.include_router(metrics.router, include_in_schema=False)
     app.include_router(pages.router, include_in_schema=False)
     app.openapi = _with_whole_examples(app.openapi)  # type: ignore[method-assign]
     return app

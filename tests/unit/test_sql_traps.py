@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from gridlake.contracts import load
 from gridlake.settings import CHECKOUT
@@ -24,7 +25,7 @@ TRAPS = {
     "date minus date": (r"\b(\w*date|date\s*'[^']*')\s+-\s+(\w+\.)?(\w*date\b|date\s*')", "datediff(later, earlier)"),
     "date plus hours": (r"\bdate\s*'[^']*'\s*[+-]\s*interval\s+\S+\s+(hour|minute|second)", "cast the date to timestamp first"),
     "collect_set without order": (r"(?<!array_sort\()\bcollect_set\s*\(", "array_sort(collect_set(x))"),
-    "first without order": (r"(?<!\w)(first|last|any_value)\s*\(", "min, max, or row_number() over a full key"),
+    "first without order": (r"(?<!\w)(first|last|any_value)\s*\((?![^()]*\border by\b)", "min, max, or row_number() over a full key"),
     "function that differs": (r"\b(initcap|bround|conv|to_json|soundex)\s*\(", "do it another way: the engines disagree"),
     "chance": (r"\b(rand|randn|shuffle|uuid)\s*\(", "sha2 of the key"),
     "wall clock": (r"\b(current_timestamp|current_date|now)\b(?!')", "as_of(): a run has one clock"),
@@ -91,6 +92,108 @@ def test_no_rule_or_map_of_a_contract_steps_into_a_trap(path: Path) -> None:
     written = {rule.name: rule.predicate for rule in contract.rules}
     written |= {name: str(entry["sql"]) for name, entry in contract.mapping.items() if "sql" in entry}
     assert {name: found for name, sql in written.items() if (found := traps_in(sql))} == {}
+
+
+# Functions of pyspark.sql.functions that stand for SQL of these traps.
+CALLS = {
+    "weekday": "weekday",
+    "percentile_approx": "approximate aggregate",
+    "approx_percentile": "approximate aggregate",
+    "approx_count_distinct": "approximate aggregate",
+    "hash": "hash of the engine",
+    "xxhash64": "hash of the engine",
+    "first": "first without order",
+    "last": "first without order",
+    "any_value": "first without order",
+    **dict.fromkeys(("initcap", "bround", "conv", "to_json", "soundex"), "function that differs"),
+    **dict.fromkeys(("rand", "randn", "shuffle", "uuid"), "chance"),
+    **dict.fromkeys(("current_timestamp", "current_date", "now"), "wall clock"),
+}
+SELECTS = re.compile(r"\bselect\b.*\bfrom\b", re.IGNORECASE | re.DOTALL)
+PATTERNS = {"rlike", "regexp", "regexp_like", "regexp_replace", "regexp_extract", "regexp_extract_all", "regexp_count", "split"}
+IN_PYTHON = {
+    "weekday": "F.weekday('day')",
+    "approximate aggregate": "frame.agg(F.percentile_approx('x', 0.5))",
+    "hash of the engine": "F.xxhash64('a', 'b')",
+    "first without order": "F.first('x')",
+    "function that differs": "F.initcap('name')",
+    "chance": "F.rand(1)",
+    "wall clock": "F.current_timestamp()",
+    "collect_set without order": "F.collect_set('x')",
+    "character class by letter": r"F.col('x').rlike('^\\d+$')",
+    "qualify": "spark.sql(f'select a from {table} qualify row_number() over (order by a) = 1')",
+}
+
+
+def traps_in_python(source: str) -> list[str]:
+    """Traps in calls of pyspark's functions, in the patterns they are given, and in texts that are SQL."""
+    tree = ast.parse(source)
+    parents = {child: node for node in ast.walk(tree) for child in ast.iter_child_nodes(node)}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            of_functions = isinstance(node.func.value, ast.Name) and node.func.value.id == "F"
+            name = node.func.attr
+            if of_functions and name in CALLS:
+                found.append(CALLS[name])
+            if of_functions and name == "collect_set" and not _is_sorted(parents.get(node)):
+                found.append("collect_set without order")
+            if name in PATTERNS:
+                given = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+                found += ["character class by letter"] * any(re.search(TRAPS["character class by letter"][0], text) for text in given)
+        text = _text_of(node)
+        if (
+            text is not None
+            and not isinstance(parents.get(node), ast.JoinedStr)
+            and re.search(r"\bselect\b.*\bfrom\b", text, re.IGNORECASE | re.DOTALL)
+        ):
+            found += [trap.partition(":")[0] for trap in traps_in(text)]
+    return found
+
+
+def _is_sorted(around: ast.AST | None) -> bool:
+    return isinstance(around, ast.Call) and isinstance(around.func, ast.Attribute) and around.func.attr == "array_sort"
+
+
+def _text_of(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(str(p.value) if isinstance(p, ast.Constant) else "x" for p in node.values)
+    return None
+
+
+@pytest.mark.parametrize("path", sorted(p for room in ("gridlake", "spark_jobs") for p in (CHECKOUT / room).rglob("*.py")), ids=name_of)
+def test_no_python_that_asks_the_engine_steps_into_a_trap(path: Path) -> None:
+    assert traps_in_python(path.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize("trap", IN_PYTHON)
+def test_each_trap_is_recognised_in_python(trap: str) -> None:
+    assert traps_in_python(IN_PYTHON[trap]) == [trap]
+
+
+def test_harmless_python_is_let_through() -> None:
+    assert traps_in_python("F.array_sort(F.collect_set('x')), F.col('x').rlike('^[0-9]+$'), rows.first(), first('x'), 'select one'") == []
+
+
+def conditions() -> Iterator[tuple[str, str]]:
+    """SQL in YAML: conditions of dbt's tests, queries and row conditions of suites."""
+    for path in sorted((CHECKOUT / "dbt" / "models").rglob("*.yml")):
+        for model in yaml.safe_load(path.read_text(encoding="utf-8")).get("models", []):
+            for test in model.get("data_tests", []):
+                if isinstance(test, dict) and "holds" in test:
+                    yield f"{name_of(path)} {model['name']}", test["holds"]["arguments"]["condition"]
+    for path in sorted((CHECKOUT / "expectations" / "suites").glob("*.yml")):
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+        yield name_of(path), str(said.get("query", ""))
+        yield from ((name_of(path), str(e["where"])) for e in said["expectations"] if "where" in e)
+
+
+def test_no_condition_or_query_in_yaml_steps_into_a_trap() -> None:
+    asked = list(conditions())
+    assert len(asked) > 10
+    assert {place: found for place, sql in asked if (found := traps_in(sql))} == {}
 
 
 def bound_parameters_in(source: str) -> list[int]:
