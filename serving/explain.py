@@ -11,7 +11,8 @@ from rich.tree import Tree
 
 from gridlake.cli import command_options, emit
 from gridlake.settings import Settings
-from serving.trace import Trace
+from serving.trace import NotFound, Trace
+from serving.trace_rows import RowTrace
 
 # Said on the line of the step itself, or of no use to a person.
 _QUIET = {"_payload_digest", "_delivery_id", "_contract_version", "_sender_code", "_op", "_received_at", "_source_position"}
@@ -26,8 +27,18 @@ def explain(settings: Settings, as_json: bool, entity: str, key: str, sender: st
     """Follow one record: ENTITY (event, grid, …, or a feed such as city_platform__event) and its local or canonical KEY.
 
     From receipt and every landed version through staging and library to findings and the counts it is part of.
+    Or follow rows of a library or mart back: a table (mart.event_daily) and COLUMN=VALUE,…, a region with all below it.
     Values of class L4 are never shown.
     """
+    if "=" in key:
+        asked = dict(part.partition("=")[::2] for part in key.split(","))
+        rows = RowTrace(settings)
+        table = rows.table_of(entity)
+        if table is None:
+            raise NotFound(f"{entity}: expected a table of a library or mart for {key}, such as mart.event_daily; the dictionary lists them")
+        found = rows.follow(table, asked)
+        emit(found, as_json=as_json, text=lambda console: console.print(_made_of(found), highlight=False))
+        return
     document = Trace(settings).follow(entity, key, sender)
     emit(document, as_json=as_json, text=lambda console: _print(console, document))
 
@@ -36,6 +47,19 @@ def _print(console: Console, document: Mapping[str, Any]) -> None:
     for record in document["records"]:
         console.print(_tree(document["entity"], record), highlight=False)
     console.print(f"快照 snapshot {document['snapshot'] or '尚未发布 none published'}", highlight=False)
+
+
+def _made_of(found: Mapping[str, Any]) -> Tree:
+    said = "  ".join(f"{name}={value}" for name, value in found["asked"].items())
+    tree = Tree(f"[bold]{_safe(found['table'])}[/]" + _safe(f"  {said}  ({found['row_count']} 行)"))
+    if found["sums"]:
+        tree.add("合计 " + _fields(found["sums"]))
+    for row in found["rows"][:5]:
+        tree.add(_fields({n: v for n, v in row.items() if n not in _QUIET and v is not None}))
+    for above, rows in found["made_of"].items():
+        leaf = tree.add(_safe(f"由 {above} 的 {rows['row_count']} 行得出"))
+        leaf.add(_safe(f"{rows['key']}：" + "、".join(str(k) for k in rows["first"]) + (" …" if rows["row_count"] > len(rows["first"]) else "")))
+    return tree
 
 
 def _tree(entity: str, record: Mapping[str, Any]) -> Tree:

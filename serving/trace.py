@@ -129,14 +129,14 @@ class Trace:
             "local_id": local_id,
             "canonical_id": canonical,
             "receipts": self._receipts(contract, versions),
-            "bronze": [self._shown(v) for v in versions],
-            "staging": {f"staging.stg_{contract.id}": [self._shown(r) for r in staged]} if staged else {},
+            "bronze": [self.shown(v) for v in versions],
+            "staging": {f"staging.stg_{contract.id}": [self.shown(r) for r in staged]} if staged else {},
             "crosswalk": self._rows("resolved.crosswalk", {"entity": entity, "sender_code": sender, "local_id": local_id}),
             "person_links": [
                 link for side in ("left", "right") for link in self._rows("resolved.person_link", {f"{side}_entity": entity, f"{side}_id": canonical})
             ],
-            "library": {name: [self._shown(r) for r in rows] for name, rows in library.items()},
-            "factors": [self._shown(r) for r in self._rows(f"factor.{entity}", {"subject_id": canonical})],
+            "library": {name: [self.shown(r) for r in rows] for name, rows in library.items()},
+            "factors": [self.shown(r) for r in self._rows(f"factor.{entity}", {"subject_id": canonical})],
             "findings": findings,
             "marts": self._marts(entity, canonical, library, findings),
         }
@@ -179,14 +179,14 @@ class Trace:
         rows = self._tables.read("ops.receipt", where=where).sort_by([("received_at", "ascending"), ("batch", "ascending")]).to_pylist()
         named = [(r, [row for delivery, row in landed if delivery == r["_delivery_id"] and _covers(r, row)]) for r in rows]
         told = [({k: v for k, v in r.items() if k not in _ROWS_OF_RECEIPT}, numbers) for r, numbers in named if numbers]
-        return [{**self._shown(receipt), "rows_of_this_record": sorted(numbers)} for receipt, numbers in told]
+        return [{**self.shown(receipt), "rows_of_this_record": sorted(numbers)} for receipt, numbers in told]
 
     def _findings(self, entity: str, canonical: str) -> list[dict[str, Any]]:
         found = []
         for finding in self._rows("finding.finding", {"subject_type": entity, "subject_id": canonical}):
             same = {"finding_id": str(finding["finding_id"])}
             reasons = sorted(self._rows("finding.reason", same), key=lambda r: (-r["contribution"], r["factor"]))
-            found.append({**self._shown(finding), "reasons": reasons, "evidence": self._rows("finding.evidence", same)})
+            found.append({**self.shown(finding), "reasons": reasons, "evidence": self._rows("finding.evidence", same)})
         return found
 
     def _marts(self, entity: str, canonical: str, library: Mapping[str, list[Row]], findings: list[dict[str, Any]]) -> dict[str, Any]:
@@ -216,7 +216,8 @@ class Trace:
             )
         return {name: rows for name, rows in marts.items() if rows}
 
-    def _shown(self, row: Mapping[str, Any]) -> Row:
+    def shown(self, row: Mapping[str, Any]) -> Row:
+        """A row as it may be shown: of what is sealed that it is there, of texts how long they are."""
         shown: Row = {}
         for name, value in row.items():
             if name.endswith(TOKEN) and name.removesuffix(TOKEN) + SEALED in row:

@@ -73,3 +73,11 @@ def test_a_new_contract_has_a_dictionary_page(with_new_feeds: tuple[Lake, dict[s
 def test_an_extra_table_needs_its_contract_and_one_sql_file(with_new_feeds: tuple[Lake, dict[str, int]]) -> None:
     lake, _ = with_new_feeds
     assert lake.tables.read("mart.satisfaction").to_pylist() == [{"region_code": PLACE, "answer_count": 10, "average_score": 3.0}]
+
+
+def test_an_extra_table_has_a_dictionary_page_with_what_its_columns_are_made_of(with_new_feeds: tuple[Lake, dict[str, int]]) -> None:
+    lake, _ = with_new_feeds
+    page = (lake.home / "docs" / "dictionary" / "mart.satisfaction.html").read_text(encoding="utf-8")
+    assert '<a href="survey__answer.html#score">' in page
+    index = (lake.home / "docs" / "dictionary" / "index.html").read_text(encoding="utf-8")
+    assert '"mart.satisfaction.average_score"' in index

@@ -19,6 +19,7 @@ from gridlake.tables import Tables
 from serving.api import create_app
 from tests.e2e.conftest import NOW, Lake, copy_of, gridlake, succeed, text_of
 from tests.lakes import content, differing
+from tests.openlineage import validated
 
 
 def test_every_row_received_is_accepted_refused_duplicate_or_waiting(lake: Lake) -> None:
@@ -222,3 +223,39 @@ def test_a_broken_critical_suite_stops_publication_and_says_why(lake: Lake, tmp_
     assert "twice" in done.stderr
     current = (home / "snapshots" / "current").resolve().name
     assert current == lake.document["snapshot"]["id"], "readers keep the snapshot that was good"
+
+
+def test_every_column_of_every_table_has_its_row_in_the_dictionary(lake: Lake) -> None:
+    folder = lake.home / "docs" / "dictionary"
+    missing = []
+    for name in lake.tables.names():
+        schema, _, table = name.partition(".")
+        # What lands and what is staged of a feed is on the page of its contract, whose columns `gridlake feed check` holds to be named.
+        if schema in {"bronze", "quarantine"} or table.startswith("stg_"):
+            missing += [] if (folder / f"{table.removeprefix('stg_')}.html").exists() else [name]
+            continue
+        page = (folder / f"{name}.html").read_text(encoding="utf-8")
+        missing += [f"{name}.{column}" for column in lake.tables.schema(name).names if f'<code id="{column}">' not in page]
+    assert missing == []
+
+
+def test_the_run_is_told_in_openlineage_events(lake: Lake) -> None:
+    (file,) = (lake.home / "lineage").glob("*.ndjson")
+    told = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    for event in told:
+        validated(event)
+    done = {e["job"]["name"]: e for e in told if e["eventType"] == "COMPLETE"}
+    assert (
+        done["mart.mart.event_daily"]["outputs"][0]["facets"]["columnLineage"]["fields"]["overdue_count"]["inputFields"][0]["field"] == "is_overdue"
+    )
+    checked = {i["name"]: i["inputFacets"]["dataQualityAssertions"]["assertions"] for i in done["check"]["inputs"]}
+    assert len(checked["business.event"]) > 5
+
+
+def test_rows_of_a_mart_lead_to_the_events_that_they_count(lake: Lake) -> None:
+    day = lake.tables.read("mart.event_daily", columns=["business_date"]).column(0)[0].as_py()
+    found = succeed("explain", "event_daily", f"business_date={day},region_code=330100000000", "--home", lake.home)
+    made_of = found["made_of"]["business.event"]
+    assert found["sums"]["event_count"] == made_of["row_count"] > 0
+    event = succeed("explain", "event", made_of["first"][0], "--home", lake.home)
+    assert event["records"][0]["library"]["business.event"][0]["business_date"] == str(day)
