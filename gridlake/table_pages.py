@@ -25,6 +25,7 @@ SCHEMAS = {
     "evaluation": "评价",
     "mart": "统计",
     "ops": "运行",
+    "outbox": "外发",
 }
 _KINDS = {"IDENTITY": "", "TRANSFORMATION": "换算", "AGGREGATION": "汇总"}
 _PARTS = {"JOIN": "连接", "FILTER": "筛选", "GROUP_BY": "分组"}

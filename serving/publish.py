@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from gridlake import catalogue, dictionary, lineage_events, quality
 from gridlake.barriers import barrier
-from gridlake.catalogue import Catalogue
+from gridlake.catalogue import Catalogue, Table
 from gridlake.contracts import Contracts
 from gridlake.contracts.staging import MONTH
 from gridlake.runs import Run
@@ -201,17 +201,21 @@ def _seen(run: Run, known: Catalogue, manifest: Manifest, marts: Path) -> dict[s
     seen = {}
     with duckdb.connect(str(marts), read_only=True) as database:
         for name, table in known.tables.items():
-            columns = [c.name for c in table.columns.values() if name in manifest.tables and c.classification in ("L1", "L2")]
-            examples = _examples(database, name, columns) if name.startswith("mart.") and columns else {}
+            examples = _examples(database, table) if name in manifest.tables and name.startswith("mart.") else {}
             checked = {"": "通过", **{c.name: "通过" for c in table.columns.values() if c.checks}}
             rows = manifest.tables[name]["rows"] if name in manifest.tables else None
             seen[name] = Seen(rows, examples, {**checked, **failed.get(name, {})})
     return seen
 
 
-def _examples(database: duckdb.DuckDBPyConnection, mart: str, columns: list[str]) -> dict[str, str]:
+def _examples(database: duckdb.DuckDBPyConnection, mart: Table) -> dict[str, str]:
+    # A snapshot leaves out what only partitions a table.
+    published = {c[0] for c in database.execute(f"select * from {mart.name} limit 0").description}
+    columns = [c.name for c in mart.columns.values() if c.name in published and c.classification in ("L1", "L2")]
+    if not columns:
+        return {}
     # The least one: the same rows give the same page.
-    values = database.execute(f"select {', '.join(f'min({c})' for c in columns)} from {mart}").fetchone()
+    values = database.execute(f"select {', '.join(f'min({c})' for c in columns)} from {mart.name}").fetchone()
     return {name: str(value) for name, value in zip(columns, values or (), strict=True) if value is not None}
 
 

@@ -245,9 +245,8 @@ def test_the_run_is_told_in_openlineage_events(lake: Lake) -> None:
     for event in told:
         validated(event)
     done = {e["job"]["name"]: e for e in told if e["eventType"] == "COMPLETE"}
-    assert (
-        done["mart.mart.event_daily"]["outputs"][0]["facets"]["columnLineage"]["fields"]["overdue_count"]["inputFields"][0]["field"] == "is_overdue"
-    )
+    (daily,) = done["mart.mart.event_daily"]["outputs"]
+    assert daily["facets"]["columnLineage"]["fields"]["overdue_count"]["inputFields"][0]["field"] == "is_overdue"
     checked = {i["name"]: i["inputFacets"]["dataQualityAssertions"]["assertions"] for i in done["check"]["inputs"]}
     assert len(checked["business.event"]) > 5
 

@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from gridlake import catalogue, contracts, dictionary, vocabularies
+from gridlake import catalogue, contracts, dictionary, outbox, quality, reference, vocabularies
 from gridlake.catalogue import Catalogue
 from gridlake.contracts import Contracts
+from gridlake.contracts.compile import RECEIPT_SCHEMA
 from gridlake.lineage import Column
 from gridlake.settings import CHECKOUT, Settings
+from spark_jobs import detect, quality_of_findings, resolve
+from spark_jobs.resolve import crosswalk, grid_codes, persons, places, regions
+from streaming import opened_logs
+from streaming.kafka import relay
 
 BUILT_IN = Settings(contracts=None)
 
@@ -51,6 +56,21 @@ def test_a_column_without_a_description_and_a_description_without_a_column_are_n
     gaps = catalogue.read(BUILT_IN, feeds, queries, home / "dbt" / "target" / "manifest.json").gaps
     assert [gap.partition(":")[0] for gap in gaps] == [f"mart.event_daily.{name}" for name in ("planted", "void_count", "invalid_count")]
     assert all("dbt/models/mart/mart.yml" in gap for gap in gaps)
+
+
+def test_what_is_said_of_tables_that_no_model_makes_is_what_their_writers_write(known: Catalogue) -> None:
+    written = {
+        "staging.code_list": reference.CODE_LIST, "staging.region_vocabulary": reference.REGION, "staging.work_calendar": reference.CALENDAR,
+        "staging.sender": reference.SENDER, "staging.feed": reference.FEED,
+        "resolved.region": regions.REGION, "resolved.region_closure": regions.CLOSURE, "resolved.grid_code": grid_codes.GRID_CODE,
+        "resolved.micro_grid_code": grid_codes.MICRO_GRID_CODE, "resolved.crosswalk": crosswalk.CROSSWALK, "resolved.problem": resolve.PROBLEM,
+        "resolved.person_record": persons.PERSON_RECORD, "resolved.person_link": persons.PERSON_LINK, "resolved.address_link": places.ADDRESS_LINK,
+        "factor.event": detect.FACTOR, "finding.finding": detect.FINDING, "finding.reason": detect.REASON, "finding.evidence": detect.EVIDENCE,
+        "finding.model_quality": quality_of_findings.SCHEMA, "ops.receipt": RECEIPT_SCHEMA, "ops.check_result": quality.SCHEMA,
+        "ops.log": opened_logs.SCHEMA, "outbox.message": outbox.SCHEMA, "outbox.relayed": relay.SCHEMA,
+    }  # fmt: skip
+    said = {table: list(known.tables[table].columns) for table in written}
+    assert said == {table: schema.names for table, schema in written.items()}, "describe them in dbt/models/sources.yml, in the order of the schema"
 
 
 def test_pages_in_the_repository_are_up_to_date(known: Catalogue, feeds: Contracts) -> None:
