@@ -31,10 +31,10 @@ which their rows lie, and writes these months into its SQL as literals: that is 
         {%- set moved = var('moved')[table] -%}
         {%- set shown = 'select ' ~ (columns + ['_sender_code', '_source_key', '_source_position', 'business_month']) | unique | join(', ') ~ ' from ' -%}
         {%- set there = ' where ' ~ in_months(moved.months) -%}
-        {%- set now, before = shown ~ table ~ there, shown ~ table ~ ' version as of ' ~ moved.version ~ there -%}
+        {%- set later, before = shown ~ table ~ there, shown ~ table ~ ' version as of ' ~ moved.version ~ there -%}
         {%- set alike = same(['_sender_code', '_source_key', '_source_position', 'business_month'], '=') -%}
-        {%- do parts.append('select ' ~ prefixed('wanted', columns) ~ ' from (' ~ now ~ ') as wanted left anti join (' ~ before ~ ') as present on ' ~ alike) -%}
-        {%- do parts.append('select ' ~ prefixed('wanted', columns) ~ ' from (' ~ before ~ ') as wanted left anti join (' ~ now ~ ') as present on ' ~ alike) -%}
+        {%- do parts.append('select ' ~ prefixed('wanted', columns) ~ ' from (' ~ later ~ ') as wanted left anti join (' ~ before ~ ') as present on ' ~ alike) -%}
+        {%- do parts.append('select ' ~ prefixed('wanted', columns) ~ ' from (' ~ before ~ ') as wanted left anti join (' ~ later ~ ') as present on ' ~ alike) -%}
     {%- endfor -%}
     {{ return(parts | join(' union all ')) }}
 {%- endmacro %}
@@ -99,15 +99,15 @@ which their rows lie, and writes these months into its SQL as literals: that is 
     {%- set past = var('moved', {}).get('resolved.region_closure') -%}
     {%- if not past -%}{{ return([]) }}{%- endif -%}
     {%- set shown = 'select region_system, region_code, ancestor_code from ' ~ source('resolved', 'region_closure') -%}
-    {%- set now, before = shown ~ ' where region_level = 6', shown ~ ' version as of ' ~ past.version ~ ' where region_level = 6' -%}
+    {%- set later, before = shown ~ ' where region_level = 6', shown ~ ' version as of ' ~ past.version ~ ' where region_level = 6' -%}
     {%- set alike = same(['region_system', 'region_code', 'ancestor_code'], '=') -%}
     {%- set query -%}
         select distinct event.business_month
         from (select grid_id, business_month from {{ ref('event') }}) as event
         left semi join (
-            select wanted.region_code from ({{ now }}) as wanted left anti join ({{ before }}) as present on {{ alike }}
+            select wanted.region_code from ({{ later }}) as wanted left anti join ({{ before }}) as present on {{ alike }}
             union all
-            select wanted.region_code from ({{ before }}) as wanted left anti join ({{ now }}) as present on {{ alike }}
+            select wanted.region_code from ({{ before }}) as wanted left anti join ({{ later }}) as present on {{ alike }}
         ) as moved on event.grid_id = moved.region_code
     {%- endset -%}
     {{ return(run_query(query).columns[0].values() | list) }}
