@@ -161,9 +161,11 @@ def first(run: Run) -> None:
     refuse(run)
     published = [day("2026-03-07", "makeup_workday"), day("2026-03-09", "holiday")]
     land(run, "province_platform__work_calendar", published, delivery=1, received_at="2026-03-12 00:00:00")
-    land(run, "province_platform__item_catalogue", [item("0904"), item("0101")], delivery=1, received_at="2026-03-12 00:00:00")
+    items = [item("0904"), item("0101"), item("0105", limit_hours=8, limit_kind_code="working")]
+    land(run, "province_platform__item_catalogue", items, delivery=1, received_at="2026-03-12 00:00:00")
     # The last one of February.
     events = [*(event(n, day=n) for n in range(1, 11)), event(12, day=-20)]
+    events[7] |= {"class_code": "0105", "closed_at": at("2026-03-11 03:00:00"), "state_code": "closed"}
     land(run, "city_platform__event", events, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__event", [event(1, day=2)], delivery=1, received_at="2026-03-12 00:00:00", sender="ningbo")
     land(run, "city_platform__event_step", [step(1, 1, "report", 0), step(12, 1, "report", -30_000)], delivery=1, received_at="2026-03-12 00:00:00")
@@ -405,6 +407,30 @@ def test_an_event_grows_overdue_without_any_new_row(lakes: tuple[Path, Path, dic
     assert not one(grown, "business.event", event_id="hangzhou-E2")["is_overdue"]
 
 
+def test_only_hours_of_working_days_count_and_the_nearest_calendar_says_which(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    # Monday, 10:00 to 13:30.
+    assert one(grown, "business.event", event_id="hangzhou-E2")["working_handling_minutes"] == 210
+    # Sunday 10:00 to Wednesday 11:00: Monday is a holiday of the province, Tuesday one of the city since the last delivery.
+    found = one(grown, "business.event", event_id="hangzhou-E8")
+    assert (found["handling_minutes"], found["working_handling_minutes"]) == (4380, 120)
+    days = Tables(grown / "tables").read("theme.working_day").to_pylist()
+    worked = {row["calendar_region_code"]: row["work_seconds"] for row in days if row["calendar_date"].isoformat() == "2026-03-10"}
+    assert worked == {"330000000000": 30_600, "330100000000": 0}
+    assert one(grown, "theme.calendar_region", region_code="330200000000")["calendar_region_code"] == "330000000000"
+    assert one(grown, "theme.calendar_region", region_code=VILLAGE)["calendar_region_code"] == "330100000000"
+
+
+def test_a_limit_in_working_hours_is_overrun_only_by_working_hours(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    found = one(grown, "business.event", event_id="hangzhou-E8")
+    assert found["closed_at"] > found["deadline_at"]
+    assert (found["limit_kind_code"], found["is_overdue"]) == ("working", False)
+    before = Tables(grown / "tables").read("business.event", version=1).to_pylist()
+    ((minutes, overdue),) = [(row["working_handling_minutes"], row["is_overdue"]) for row in before if row["event_id"] == "hangzhou-E8"]
+    assert (minutes, overdue) == (630, True), "before the city had a holiday"
+
+
 def test_steps_give_counts_and_minutes(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, _, _ = lakes
     found = one(grown, "business.event", event_id="hangzhou-E1")
@@ -432,8 +458,16 @@ def test_a_team_is_who_is_there_today(lakes: tuple[Path, Path, dict[str, Any]]) 
     grown, _, _ = lakes
     team = one(grown, "theme.team", grid_id="hangzhou-G1")
     assert (team["leader_count"], team["dedicated_count"], team["member_count"], team["has_leader"]) == (0, 1, 1, False)
-    staffing = one(grown, "mart.team_staffing", region_code="330106000000")
-    assert (staffing["grid_count"], staffing["grids_without_leader_count"], staffing["member_per_grid"]) == (2, 2, 0.5)
+    march, february = (
+        one(grown, "mart.team_staffing", region_code="hangzhou-G1", business_month=at(f"2026-0{m}-01 00:00:00").date()) for m in (3, 2)
+    )
+    short = ("leader_short_count", "dedicated_short_count", "part_time_short_count", "adviser_short_count", "short_grid_count")
+    assert [march[name] for name in short] == [1, 0, 1, 1, 1]
+    assert [february[name] for name in ("leader_count", *short)] == [1, 0, 0, 1, 1, 1], "who has left since was there"
+    unmanned = one(grown, "mart.team_staffing", region_code="hangzhou-G2", business_month=at("2026-03-01 00:00:00").date())
+    assert (unmanned["member_count"], unmanned["grid_without_leader_count"]) == (0, 1)
+    months = {row["business_month"] for row in Tables(grown / "tables").read("mart.team_staffing").to_pylist()}
+    assert len(months) == 13
 
 
 def test_days_without_events_are_days_not_reported(lakes: tuple[Path, Path, dict[str, Any]]) -> None:

@@ -98,14 +98,15 @@ _DERIVED = {
         from region as r left join counted using (region_system, region_code) where region_level <= 3 or event_count is not null
     """,
     "overdue": """
-        select business_date, region_system, region_code, if(level_code = '1', '', '综合行政执法队') as organisation_name, class_code,
+        select business_date, region_system, region_code, sender_code, if(level_code = '1', '', '综合行政执法队') as organisation_name, class_code,
                sum(overdue_count)::bigint as overdue_count, count(*) filter (closed_count = 0) as open_overdue_count
         from event_daily where overdue_count > 0 group by all
     """,
     "team_staffing": """
-        select region_system, region_code, region_level, grid_count, grid_count as leader_count, 2 * grid_count as dedicated_count,
-               grid_count as part_time_count, 0::bigint as adviser_count, 0::bigint as other_count, 0::bigint as grids_without_leader_count,
-               member_count, 5.4::double as member_per_grid from region_overview
+        select date '2026-03-01' as business_month, region_system, region_code, grid_count, grid_count as leader_count,
+               2 * grid_count as dedicated_count, grid_count as part_time_count, 0::bigint as adviser_count, 0::bigint as other_count, member_count,
+               0::bigint as leader_short_count, 0::bigint as dedicated_short_count, 0::bigint as part_time_short_count,
+               grid_count as adviser_short_count, grid_count as short_grid_count, 0::bigint as grid_without_leader_count from region_overview
     """,
     "feed_quality": """
         select 'city_platform__event' as feed, sender_code, business_date,

@@ -1,7 +1,9 @@
 -- one row per current dispute; parties as ciphertext and join token only
 {{ config(
     materialized='incremental', unique_key='dispute_id',
-    meta={'compared': ['_source_position', 'is_closed', 'is_overdue', 'step_count', 'mediation_count']}
+    meta={'compared': [
+        '_source_position', 'is_closed', 'limit_kind_code', 'working_handling_minutes', 'is_overdue', 'step_count', 'mediation_count',
+    ]}
 ) }}
 with step as (
     select dispute_id, count(*) as step_count, sum(case when action_code = 'mediate' then 1 else 0 end) as mediation_count
@@ -13,7 +15,23 @@ final_state as (
     select code as state_code
     from {{ source('reference', 'code_list') }}
     where list_name = 'dispute_state' and get_json_object(attributes, '$.is_final') = 'true'
-)
+),
+
+measured as (
+    select
+        dispute.*,
+        final_state.state_code is not null as is_closed,
+        -- A dispute may end without being closed (withdrawn, not accepted): its clock stops with that change.
+        coalesce(dispute.closed_at, case when final_state.state_code is not null then dispute.changed_at end, {{ as_of() }}) as measured_until,
+        item.limit_hours,
+        item.limit_kind_code
+    from {{ ref('stg_dispute') }} as dispute
+    left join final_state on dispute.state_code = final_state.state_code
+    left join {{ item_limits('dispute_type_code') }} as item
+        on dispute.type_code = item.dispute_type_code and {{ in_force('item', 'dispute.business_date') }}
+),
+
+{{ clocked('measured', 'reported_at', 'measured_until') }}
 
 select
     dispute.dispute_id,
@@ -55,15 +73,12 @@ select
     coalesce(step.step_count, cast(0 as bigint)) as step_count,
     coalesce(step.mediation_count, cast(0 as bigint)) as mediation_count,
     {{ minutes_between('dispute.reported_at', 'dispute.closed_at') }} as handling_minutes,
-    final_state.state_code is not null as is_closed,
-    -- A dispute may end without being closed (withdrawn, not accepted): its clock stops with that change.
-    coalesce(
-        coalesce(dispute.closed_at, case when final_state.state_code is not null then dispute.changed_at end, {{ as_of() }})
-        > dispute.deadline_at, false
-    ) as is_overdue,
+    case when dispute.closed_at is not null then dispute.working_minutes end as working_handling_minutes,
+    dispute.is_closed,
+    dispute.limit_kind_code,
+    {{ overrun('dispute', 'dispute.reported_at', 'dispute.measured_until') }} as is_overdue,
     dispute.changed_at,
     dispute.business_date,
     {{ prefixed('dispute', audit_columns()) }}
-from {{ ref('stg_dispute') }} as dispute
+from clocked as dispute
 left join step on dispute.dispute_id = step.dispute_id
-left join final_state on dispute.state_code = final_state.state_code

@@ -5,7 +5,10 @@
     partition_by='business_month',
     pre_hook="{{ event_progress() }}",
     meta={
-        'compared': ['_source_position', 'grid_code', 'step_count', 'handling_step_count', 'first_response_minutes', 'is_closed', 'is_overdue'],
+        'compared': [
+            '_source_position', 'grid_code', 'step_count', 'handling_step_count', 'first_response_minutes', 'is_closed', 'limit_kind_code',
+            'working_handling_minutes', 'is_overdue',
+        ],
         'looked_up': ['as_of', 'resolved.grid_code'],
     }
 ) }}
@@ -39,7 +42,7 @@ coded as (
     right outer join stepped on code.grid_id = stepped.grid_id
 ),
 
-event as (
+measured as (
     select
         reported.*,
         reported.closed_at is not null or final_state.state_code is not null as is_closed,
@@ -47,7 +50,18 @@ event as (
         coalesce(reported.closed_at, case when final_state.state_code is not null then reported.changed_at end, {{ as_of() }}) as measured_until
     from final_state
     right outer join coded as reported on final_state.state_code = reported.state_code
-)
+),
+
+limited as (
+    select
+        measured.*,
+        item.limit_hours,
+        item.limit_kind_code
+    from {{ item_limits('class_code') }} as item
+    right outer join measured on item.class_code = measured.class_code and {{ in_force('item', 'measured.business_date') }}
+),
+
+{{ clocked('limited', 'reported_at', 'measured_until') }}
 
 select
     event.event_id,
@@ -80,8 +94,10 @@ select
     coalesce(event.handling_step_count, cast(0 as bigint)) as handling_step_count,
     {{ minutes_between('event.reported_at', 'event.first_response_at') }} as first_response_minutes,
     {{ minutes_between('event.reported_at', 'event.closed_at') }} as handling_minutes,
+    case when event.closed_at is not null then event.working_minutes end as working_handling_minutes,
     event.is_closed,
-    coalesce(event.measured_until > event.deadline_at, false) as is_overdue,
+    event.limit_kind_code,
+    {{ overrun('event', 'event.reported_at', 'event.measured_until') }} as is_overdue,
     event.reporter_member_id,
     {{ prefixed('event', audit_columns()) }}
-from event
+from clocked as event

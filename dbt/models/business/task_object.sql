@@ -1,5 +1,7 @@
 -- one row per current object of a task
-{{ config(materialized='incremental', unique_key='object_id', meta={'compared': ['_source_position', 'is_overdue']}) }}
+{{ config(materialized='incremental', unique_key='object_id', meta={'compared': ['_source_position', 'working_handling_minutes', 'is_overdue']}) }}
+with {{ clocked(ref('stg_task_object'), 'assigned_at', 'finished_at') }}
+
 select
     object_id,
     local_id,
@@ -19,8 +21,9 @@ select
     state_code,
     correlation_id,
     {{ minutes_between('assigned_at', 'finished_at') }} as handling_minutes,
+    working_minutes as working_handling_minutes,
     coalesce(state_code <> 'cancelled' and coalesce(finished_at, {{ as_of() }}) > deadline_at, false) as is_overdue,
     changed_at,
     business_date,
     {{ audit_columns() | join(', ') }}
-from {{ ref('stg_task_object') }}
+from clocked

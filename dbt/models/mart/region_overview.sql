@@ -29,6 +29,20 @@ rolled_up as (
     inner join {{ ref('mart_region_closure') }} as closure
         on event.region_system = closure.region_system and event.region_code = closure.region_code
     group by closure.region_system, closure.ancestor_code
+),
+
+staffing as (
+    select
+        closure.region_system,
+        closure.ancestor_code as region_code,
+        sum(team.grid_count) as grid_count,
+        sum(team.member_count) as member_count
+    from {{ ref('team_staffing') }} as team
+    -- multiplies rows: a grid by its ancestors
+    inner join {{ ref('mart_region_closure') }} as closure
+        on team.region_system = closure.region_system and team.region_code = closure.region_code
+    where team.business_month = {{ month_of(last_day('team.region_system')) }}
+    group by closure.region_system, closure.ancestor_code
 )
 
 select
@@ -48,6 +62,6 @@ select
     coalesce(staffing.member_count, cast(0 as bigint)) as member_count
 from {{ ref('mart_region') }} as region
 left join rolled_up on region.region_system = rolled_up.region_system and region.region_code = rolled_up.region_code
-left join {{ ref('team_staffing') }} as staffing
+left join staffing
     on region.region_system = staffing.region_system and region.region_code = staffing.region_code
 where region.region_level <= 3 or rolled_up.event_count is not null or staffing.grid_count is not null
