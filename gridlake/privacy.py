@@ -18,9 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
+from numpy.typing import NDArray
 
 from gridlake.tables import write_file
 
@@ -30,8 +33,10 @@ CLASSES = {
     "L3": "敏感 sensitive",
     "L4": "高敏感 highly sensitive: only ciphertext and join token are kept",
 }
-# Fewer persons than this in a published count are shown as "<5": the smallest cell that statistics offices commonly publish.
+# Fewer persons than this are not published: the smallest cell that statistics offices commonly publish.
 SMALLEST_PUBLISHED_COUNT = 5
+# A mart with this column counts persons of whom little is to be known (residents, not staff): `publishable_counts` says what is published of it.
+PERSONS = "person_count"
 TOKEN_DIGITS = 32  # 128 bits: no collision to be expected among a province's 65 million residents
 _CHUNK = 4 * 1024 * 1024
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
@@ -200,9 +205,79 @@ def mask(kind: str, value: str | None) -> str | None:
     return "*" * len(value)
 
 
-def suppress(count: int) -> str:
-    """A count of persons as it may be published: below the smallest published count only that it is below."""
-    return f"<{SMALLEST_PUBLISHED_COUNT}" if 0 < count < SMALLEST_PUBLISHED_COUNT else str(count)
+def publishable_counts(counts: pa.Table, regions: pa.Table) -> pa.Table:
+    """Counts of persons as they may be published: one row per region of any level and kind of person, without what would tell of a few.
+
+    `counts`: region_system, region_code (where each person is counted once), any columns that say the kind, person_count.
+    `regions`: region_system, region_code, parent_code. Gives the columns of `counts` and is_suppressed; a region that is not told of has one row
+    without kind and number, and nothing below it is told of.
+
+    Raises ValueError where a count stands in a region that is not among the regions.
+    """
+    keys = ["region_system", "region_code"]
+    kinds = [name for name in counts.column_names if name not in {*keys, PERSONS}]
+    tree = regions.select([*keys, "parent_code"]).to_pandas().drop_duplicates(keys).reset_index(drop=True)
+    place = pd.MultiIndex.from_frame(tree[keys])
+    frame = counts.to_pandas()
+    at = place.get_indexer(pd.MultiIndex.from_frame(frame[keys]))
+    if (at < 0).any():
+        raise ValueError(
+            f"{(at < 0).sum()} counts of persons stand in no known region, e.g. {frame.loc[at < 0, 'region_code'].iloc[0]}; build mart.region first"
+        )
+    kind = frame.groupby(kinds, dropna=False).ngroup() if kinds else pd.Series(0, index=frame.index)
+    own = np.zeros((len(tree), int(kind.max()) + 1 if len(frame) else 1), dtype=np.int64)
+    np.add.at(own, (at, kind.to_numpy()), frame[PERSONS].to_numpy(np.int64))
+    parent = place.get_indexer(pd.MultiIndex.from_arrays([tree.region_system, tree.parent_code]))
+    total, is_told, is_listed = _told(own, parent)
+
+    shown, column = np.nonzero(np.where(is_told[:, None], total, 0))
+    labels = frame[kinds].assign(_kind=kind).drop_duplicates("_kind").set_index("_kind")
+    told = tree.loc[shown, keys].reset_index(drop=True).join(labels.loc[column].reset_index(drop=True) if len(shown) else labels)
+    told = told.assign(**{PERSONS: total[shown, column], "is_suppressed": False})
+    withheld = tree.loc[is_listed & ~is_told, keys].assign(is_suppressed=True)
+    schema = counts.schema.append(pa.field("is_suppressed", pa.bool_()))
+    parts = [pa.Table.from_pandas(part.reindex(columns=schema.names), schema, preserve_index=False) for part in (told, withheld)]
+    return pa.concat_tables(parts).sort_by([(name, "ascending") for name in (*keys, *kinds)])
+
+
+def _told(own: NDArray[np.int64], parent: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Totals by region and kind (n, k), the regions that are told of, and those whose parent is.
+
+    A region with a small cell is left out with all below it. What is left out of a region can be computed from its total, so it must not be small in
+    any cell either: its smallest other parts are left out too until it is not. What is published are then sums of such groups, and no difference of
+    sums parts a group.
+    """
+    total = own.copy()
+    level = np.zeros(len(parent), dtype=np.int64)
+    above = parent.copy()
+    while (above >= 0).any():
+        level += above >= 0
+        above = np.where(above >= 0, parent[above], -1)
+    for depth in range(int(level.max(initial=0)), 0, -1):
+        rows = np.flatnonzero(level == depth)
+        np.add.at(total, parent[rows], total[rows])
+    is_small = _has_small_cell(total)
+    is_told, is_listed = np.zeros(len(parent), dtype=np.bool_), parent < 0
+    is_told[is_listed] = ~is_small[is_listed]
+    is_counted = total.any(axis=1)
+    for depth in range(1, int(level.max(initial=0)) + 1):
+        rows = np.flatnonzero((level == depth) & is_counted)
+        rows = rows[is_told[parent[rows]]]
+        is_listed[rows], is_told[rows] = True, ~is_small[rows]
+        families, family = np.unique(parent[rows], return_inverse=True)
+        # Persons whom the source places in the region and in no part of it are in nothing that is told of below.
+        left_out = own[families]
+        np.add.at(left_out, family[is_small[rows]], total[rows[is_small[rows]]])
+        for number in np.flatnonzero(_has_small_cell(left_out)):
+            parts = rows[(family == number) & ~is_small[rows]]
+            parts = parts[np.argsort(total[parts].sum(axis=1), kind="stable")]
+            enough = ~_has_small_cell(left_out[number] + np.cumsum(total[parts], axis=0))
+            is_told[parts[: int(np.argmax(enough)) + 1]] = False
+    return total, is_told, is_listed
+
+
+def _has_small_cell(cells: NDArray[np.int64]) -> NDArray[np.bool_]:
+    return ((cells > 0) & (cells < SMALLEST_PUBLISHED_COUNT)).any(axis=1)
 
 
 def looks_sensitive(text: str) -> bool:

@@ -26,6 +26,7 @@ from gridlake.barriers import barrier
 from gridlake.catalogue import Catalogue, Table
 from gridlake.contracts import Contracts
 from gridlake.contracts.staging import MONTH
+from gridlake.privacy import PERSONS, publishable_counts
 from gridlake.runs import Run
 from gridlake.settings import Settings
 from gridlake.table_pages import Seen
@@ -126,6 +127,13 @@ def _write_marts(run: Run, marts: list[str], path: Path) -> tuple[dict[str, str]
 
 
 def _copy(run: Run, database: duckdb.DuckDBPyConnection, name: str) -> None:
+    if PERSONS in run.tables.schema(name).names:
+        # Not the mart itself: whoever holds the snapshot must not be able to compute a count of a few persons.
+        regions = run.tables.read("mart.region", columns=["region_system", "region_code", "parent_code"])
+        database.register("told", publishable_counts(run.tables.read(name), regions))
+        database.execute(f"create table {name} as select * from told order by all")
+        database.unregister("told")
+        return
     # Rows in one order whatever order the engine wrote them in: equal marts make equal files to read and equal pages to turn.
     files = run.tables.files(name)
     # By which the lake's table is partitioned says nothing that the date does not.

@@ -110,16 +110,10 @@ first code stands for it.
 {%- endmacro %}
 
 {#
-Whether a limit has been overrun. The deadline that was sent counts, and without one the item's limit in calendar hours. An item that counts working hours gives
-that many of them at least; a later deadline is an extension.
+Whether a limit has been overrun: the deadline that was sent has passed and, where the item counts working hours, so many of them too. Senders that count days
+off are corrected by it; a deadline that they have put off counts as put off.
 #}
-{% macro overrun(row, start, until) -%}
-    coalesce(
-        case
-            when {{ row }}.limit_kind_code = 'working' and {{ row }}.working_minutes is not null
-                then {{ row }}.working_minutes > {{ row }}.limit_hours * 60 and coalesce({{ until }} > {{ row }}.deadline_at, true)
-            when {{ row }}.deadline_at is not null then {{ until }} > {{ row }}.deadline_at
-            when {{ row }}.limit_kind_code = 'calendar' then unix_timestamp({{ until }}) - unix_timestamp({{ start }}) > {{ row }}.limit_hours * 3600
-        end, false
-    )
+{% macro overrun(row, until) -%}
+    coalesce({{ until }} > {{ row }}.deadline_at, false)
+    and coalesce({{ row }}.limit_kind_code <> 'working' or {{ row }}.working_minutes > {{ row }}.limit_hours * 60, true)
 {%- endmacro %}

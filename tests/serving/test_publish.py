@@ -59,6 +59,21 @@ def test_a_snapshot_holds_every_row_of_every_mart(published: Run, marts: Marts) 
             assert snapshot.manifest.tables[f"mart.{name}"]["rows"] == table.num_rows
 
 
+def test_a_mart_that_counts_persons_is_published_without_small_numbers(small: Marts, tmp_path: Path) -> None:
+    cities = {"330100000000": 3, "330200000000": 9, "330300000000": 50}
+    counts = [{"region_system": "cn", "region_code": city, "person_type_code": "drug", "person_count": n} for city, n in cities.items()]
+    run = province.run_over(tmp_path / "lake", small | {"key_person_current": pa.Table.from_pylist(counts)})
+    publish(run)
+    with duckdb.connect(str(Snapshots(run.settings.home).open().folder / "marts.duckdb"), read_only=True) as database:
+        told = database.sql("select region_code, person_type_code, person_count, is_suppressed from mart.key_person_current").fetchall()
+    assert told == [
+        ("330000000000", "drug", 62, False),
+        ("330100000000", None, None, True),
+        ("330200000000", None, None, True),  # 62 - 9 - 50 would be 3
+        ("330300000000", "drug", 50, False),
+    ]
+
+
 def test_the_manifest_says_what_the_snapshot_was_made_of(published: Run) -> None:
     folder = Snapshots(published.settings.home).open().folder
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridlake.privacy import REDACTED, Keys, looks_sensitive, mask, redact, suppress
+from gridlake.privacy import REDACTED, Keys, looks_sensitive, mask, redact
 
 CONTEXT = "city_platform__event.reporter_phone"
 VALUES = ["13812345678", "", None, "13812345678", "王小明", "浙江省杭州市西湖区文一路1号"]
@@ -259,11 +259,6 @@ def test_text_with_a_number_of_a_person_is_recognised(text: str, sensitive: bool
 )
 def test_masks_show_that_a_value_is_there_and_not_which(kind: str, value: str | None, shown: str | None) -> None:
     assert mask(kind, value) == shown
-
-
-@pytest.mark.parametrize(("count", "published"), [(0, "0"), (1, "<5"), (4, "<5"), (5, "5"), (1200, "1200")])
-def test_fewer_than_five_persons_are_published_as_fewer_than_five(count: int, published: str) -> None:
-    assert suppress(count) == published
 
 
 def test_full_width_and_fifteen_digit_numbers_are_redacted_and_years_stay() -> None:

@@ -76,7 +76,7 @@ select
     case when dispute.closed_at is not null then dispute.working_minutes end as working_handling_minutes,
     dispute.is_closed,
     dispute.limit_kind_code,
-    {{ overrun('dispute', 'dispute.reported_at', 'dispute.measured_until') }} as is_overdue,
+    {{ overrun('dispute', 'dispute.measured_until') }} as is_overdue,
     dispute.changed_at,
     dispute.business_date,
     {{ prefixed('dispute', audit_columns()) }}

@@ -97,7 +97,7 @@ select
     case when event.closed_at is not null then event.working_minutes end as working_handling_minutes,
     event.is_closed,
     event.limit_kind_code,
-    {{ overrun('event', 'event.reported_at', 'event.measured_until') }} as is_overdue,
+    {{ overrun('event', 'event.measured_until') }} as is_overdue,
     event.reporter_member_id,
     {{ prefixed('event', audit_columns()) }}
 from clocked as event

@@ -1,0 +1,108 @@
+"""The main job on real messages and the answers to them, counted again from the two lists by pandas alone."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from gridlake.tables import Tables
+from tests.e2e.conftest import succeed
+from tests.realdata.test_hangzhou_messages import CONTRACTS, REALDATA
+
+FILES = {
+    "message": REALDATA / "tipdm2020c" / "messages_with_replies.csv.gz",
+    "labelled": REALDATA / "tipdm2020c" / "messages_labelled_tokenised_train.csv.gz",
+}
+# The year after the last answer of the list.
+AS_OF = "2021-01-01T00:00:00Z"
+
+pytestmark = [
+    pytest.mark.realdata,
+    pytest.mark.skipif(
+        not all(f.exists() for f in FILES.values()), reason=f"{FILES['message'].parent} is not here; name its folder's parent in GRIDLAKE_REALDATA"
+    ),
+]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A finished run over the two lists, and the lists themselves."""
+
+    home: Path
+    document: dict[str, Any]
+    messages: pd.DataFrame
+    labelled: pd.DataFrame
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """Rows of the lake: `{schema.table}` stands for a table at its newest version."""
+        tables = Tables(self.home / "tables")
+        named = re.sub(r"\{([a-z0-9_.]+)\}", lambda found: f"read_parquet({tables.files(found[1])})", sql)
+        with duckdb.connect() as connection:
+            connection.execute("set TimeZone = 'UTC'")
+            return connection.execute(named).fetchall()
+
+
+@pytest.fixture(scope="module")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
+    folder = tmp_path_factory.mktemp("tipdm")
+    for feed, file in FILES.items():
+        delivery = folder / "inbox" / "tipdm" / feed / "tipdm" / file.name
+        delivery.parent.mkdir(parents=True)
+        delivery.symlink_to(file.resolve())
+    document = succeed("run", "--input", folder / "inbox", "--contracts", CONTRACTS, "--home", folder / "lake", "--as-of", AS_OF)
+    lists = (pd.read_csv(file, dtype=str, keep_default_na=False) for file in FILES.values())
+    return Board(folder / "lake", document, *lists)
+
+
+def test_every_row_of_both_lists_is_accepted(board: Board) -> None:
+    for feed, rows in (("message", 2816), ("labelled", 7844)):
+        counts = board.document["feeds"][f"tipdm__{feed}"]
+        assert len(getattr(board, "messages" if feed == "message" else feed)) == rows
+        assert (counts["received"], counts["accepted"], counts["refused"]) == (rows, rows, 0), board.document["refusals"]
+
+
+def test_categories_are_those_of_the_list(board: Board) -> None:
+    found = dict(board.rows("select 一级标签, count(*) from {bronze.tipdm__labelled} group by 1"))
+    assert found == Counter(board.labelled["一级标签"])
+    assert len(found) == 7
+
+
+def test_messages_of_each_month_and_city_are_those_of_the_list(board: Board) -> None:
+    place = re.compile("([A-M])[0-9]*[市区县]")
+    found = [place.search(title + text) for title, text in zip(board.messages["留言主题"], board.messages["留言详情"], strict=True)]
+    cities = ["xidi" + (match[1] if match else "") for match in found]
+    counted = Counter(zip(board.messages["留言时间"].str[:7], cities, strict=True))
+    shown = board.rows("select strftime(business_date, '%Y-%m'), region_code, sum(event_count)::bigint from {mart.event_daily} group by all")
+    assert {row[:2]: row[2] for row in shown} == counted
+    assert len({city for _, city in counted}) == 14
+    total = board.rows("select event_count, open_count from {mart.region_overview} where region_code = 'xidi'")
+    assert total == [(2816, 0)]
+
+
+def test_answers_take_as_long_as_in_the_list(board: Board) -> None:
+    written, answered = (pd.to_datetime(board.messages[name]) for name in ("留言时间", "答复时间"))
+    minutes = (answered - written).dt.total_seconds() // 60
+    shown = board.rows("select sum(handling_minutes_sum)::bigint, sum(handling_count)::bigint from {mart.event_daily}")
+    assert shown == [(int(minutes.sum()), 2816)]
+    taken = np.array([row[0] for row in board.rows("select handling_minutes from {business.event}")])
+    assert np.quantile(taken, [0.5, 0.95]) == pytest.approx(np.quantile(minutes, [0.5, 0.95]))
+    assert np.median(taken) // (24 * 60) == 11
+    # The calendar of the country begins later, and this province is none of its regions.
+    assert board.rows("select count(working_handling_minutes) from {business.event}") == [(0,)]
+
+
+def test_texts_and_answers_arrive_and_no_number_of_a_person_is_left(board: Board) -> None:
+    phone = re.compile(r"(?<![0-9])1[3-9][0-9]{9}(?![0-9])")
+    texts = board.rows("select description, closing_note from {business.event}")
+    assert [1 for pair in texts for text in pair if phone.search(text)] == []
+    answers = dict(board.rows("select local_id, closing_note from {business.event}"))
+    same = sum(answers[number] == answer for number, answer in zip(board.messages["留言编号"], board.messages["答复意见"], strict=True))
+    assert same > 0.5 * len(answers), "offices' landlines are blanked, the rest of an answer stays"
