@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from gridlake import shares
 from gridlake.contracts import Contracts
 from gridlake.runs import Run
 from gridlake.senders import Senders
@@ -28,6 +29,7 @@ def write(run: Run) -> dict[str, int]:
         "staging.work_calendar": run.vocabularies.work_calendar.select(CALENDAR.names).cast(CALENDAR),
         "staging.sender": senders(run.senders),
         "staging.feed": feeds(run.contracts),
+        "staging.entitlement": shares.entitlements(shares.load_all(run.settings, run.contracts, set(run.vocabularies["share_purpose"].codes))),
     }
     for name, rows in wanted.items():
         if not run.tables.exists(name) or not _is_same(run.tables.read(name), rows):

@@ -14,6 +14,7 @@ import yaml
 
 from gridlake.contracts.compile import AUDIT, SEALED, TOKEN, bronze_fields
 from gridlake.contracts.model import Column, Contract, ContractError, Contracts
+from gridlake.contracts.overlap import asked_twice
 
 SQL_TYPES: Mapping[str, str] = {
     "string": "string",
@@ -159,6 +160,7 @@ def macros(contracts: Contracts) -> str:
             _returning("region_zones()", _region_zones(contracts)),
             _returning("audit_columns()", AUDIT.names),
             _returning("no_month()", NO_MONTH),
+            _returning("asked_twice()", asked_twice(contracts)),
         ]
     )
 

@@ -127,6 +127,22 @@ def test_working_minutes_are_the_overlap_with_the_hours_of_working_days(lake: La
     assert closed == alike > 1000
 
 
+def test_what_two_feeds_ask_of_the_same_persons_and_places_is_listed_with_its_evidence(lake: Lake) -> None:
+    listed = lake.tables.read("sharing.duplicate_collection").to_pylist()
+    found = {(r["feed"], r["column_name"], r["other_feed"], r["other_column_name"]): r for r in listed}
+    person, key_person, member = "public_security__person", "city_platform__key_person", "city_platform__team_member"
+    assert found.keys() >= {(key_person, name, person, name) for name in ("person_name", "phone", "sex_code", "birth_date")}
+    assert found.keys() >= {(person, "phone", member, "phone"), (key_person, "home_address", person, "registered_address")}
+    assert ("civil_affairs__address", "address_text", "market_supervision__enterprise", "address_text") in found
+    told = "select count(distinct id_number_token) from key_person join person using (id_number_token) where key_person.phone_token is not null"
+    counted = asked(lake, f"{told} and person.phone_token is not null", "theme.key_person", "theme.person")
+    phone = found[key_person, "phone", person, "phone"]
+    assert [(phone["told_count"],)] == counted
+    assert f"{phone['told_count']} 个对象在两处都已填报，其中 {phone['alike_count']} 个内容相同" in phone["finding_zh"]
+    names = {row[column] for row in listed for column in ("column_name", "other_column_name")}
+    assert not names & {"changed_at", "source_version", "region_code", "grid_id", "grid_code", "status_code"}
+
+
 def test_one_id_number_at_two_senders_is_one_person(lake: Lake) -> None:
     met = asked(
         lake,
