@@ -277,7 +277,8 @@ def _told(own: NDArray[np.int64], parent: NDArray[np.int64]) -> tuple[NDArray[np
 
 
 def _has_small_cell(cells: NDArray[np.int64]) -> NDArray[np.bool_]:
-    return ((cells > 0) & (cells < SMALLEST_PUBLISHED_COUNT)).any(axis=1)
+    small: NDArray[np.bool_] = np.any((cells > 0) & (cells < SMALLEST_PUBLISHED_COUNT), axis=1)
+    return small
 
 
 def looks_sensitive(text: str) -> bool:
