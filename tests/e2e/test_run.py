@@ -86,7 +86,7 @@ def test_micro_grids_lie_below_their_grids_and_the_marts_still_end_there(lake: L
     above = "select distinct count(*), count(distinct ancestor_level) from region_closure where region_level = 7 group by region_code"
     assert asked(lake, above, "theme.region_closure") == [(7, 7)]
     assert asked(lake, "select max(region_level) from region_closure", "mart.region_closure") == [(6,)]
-    counted = asked(lake, "select sum(grid_count)::bigint from team_staffing where business_month = '2026-10-01'", "mart.team_staffing")
+    counted = asked(lake, "select sum(grid_count)::bigint from team_staffing where month_date = '2026-10-01'", "mart.team_staffing")
     assert counted == [(lake.tables.row_count("theme.grid"),)]
 
 

@@ -458,15 +458,13 @@ def test_a_team_is_who_is_there_today(lakes: tuple[Path, Path, dict[str, Any]]) 
     grown, _, _ = lakes
     team = one(grown, "theme.team", grid_id="hangzhou-G1")
     assert (team["leader_count"], team["dedicated_count"], team["member_count"], team["has_leader"]) == (0, 1, 1, False)
-    march, february = (
-        one(grown, "mart.team_staffing", region_code="hangzhou-G1", business_month=at(f"2026-0{m}-01 00:00:00").date()) for m in (3, 2)
-    )
+    march, february = (one(grown, "mart.team_staffing", region_code="hangzhou-G1", month_date=at(f"2026-0{m}-01 00:00:00").date()) for m in (3, 2))
     short = ("leader_short_count", "dedicated_short_count", "part_time_short_count", "adviser_short_count", "short_grid_count")
     assert [march[name] for name in short] == [1, 0, 1, 1, 1]
     assert [february[name] for name in ("leader_count", *short)] == [1, 0, 0, 1, 1, 1], "who has left since was there"
-    unmanned = one(grown, "mart.team_staffing", region_code="hangzhou-G2", business_month=at("2026-03-01 00:00:00").date())
+    unmanned = one(grown, "mart.team_staffing", region_code="hangzhou-G2", month_date=at("2026-03-01 00:00:00").date())
     assert (unmanned["member_count"], unmanned["grid_without_leader_count"]) == (0, 1)
-    months = {row["business_month"] for row in Tables(grown / "tables").read("mart.team_staffing").to_pylist()}
+    months = {row["month_date"] for row in Tables(grown / "tables").read("mart.team_staffing").to_pylist()}
     assert len(months) == 13
 
 

@@ -13,7 +13,7 @@ MARTS = Path(__file__).parents[2] / "dbt" / "models" / "mart"
 # Totals of every level, kept so that a page needs no sum: the one mart that is not of the lowest region, and whether each city reported.
 OF_EVERY_LEVEL = {"region_overview", "region_reporting"}
 ABOUT_REGIONS = {"mart_region", "mart_region_closure"}
-PERIODS = ("business_date", "business_month", "issued_date")
+PERIODS = ("business_date", "business_month", "month_date", "issued_date")
 
 
 def grain(path: Path) -> list[str]:
@@ -68,4 +68,4 @@ def test_a_mart_by_region_leads_to_every_region_above_it(mart: str) -> None:
 def test_there_are_marts_of_days_and_of_months() -> None:
     keys = [grain(MARTS / f"{mart}.sql") for mart in counted()]
     assert len([key for key in keys if "business_date" in key]) >= 4
-    assert len([key for key in keys if "business_month" in key]) >= 2
+    assert len([key for key in keys if "month_date" in key]) >= 2

@@ -103,7 +103,7 @@ _DERIVED = {
         from event_daily where overdue_count > 0 group by all
     """,
     "team_staffing": """
-        select date '2026-03-01' as business_month, region_system, region_code, grid_count, grid_count as leader_count,
+        select date '2026-03-01' as month_date, region_system, region_code, grid_count, grid_count as leader_count,
                2 * grid_count as dedicated_count, grid_count as part_time_count, 0::bigint as adviser_count, 0::bigint as other_count, member_count,
                0::bigint as leader_short_count, 0::bigint as dedicated_short_count, 0::bigint as part_time_short_count,
                grid_count as adviser_short_count, grid_count as short_grid_count, 0::bigint as grid_without_leader_count from region_overview

@@ -1,5 +1,5 @@
 -- one row per month of registration, lowest region, sender, type and level of disputes
-{{ config(materialized='incremental', unique_key=['business_month', 'region_system', 'region_code', 'sender_code', 'type_code', 'level_code']) }}
+{{ config(materialized='incremental', unique_key=['month_date', 'region_system', 'region_code', 'sender_code', 'type_code', 'level_code']) }}
 with settled as (
     select code as result_code
     from {{ source('reference', 'code_list') }}
@@ -11,7 +11,7 @@ placed as (
 )
 
 select
-    {{ month_of('placed.business_date') }} as business_month,
+    {{ month_of('placed.business_date') }} as month_date,
     placed.region_system,
     placed.lowest_region_code as region_code,
     placed.sender_code,

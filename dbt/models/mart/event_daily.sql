@@ -14,17 +14,7 @@ with invalid as (
 ),
 
 placed as (
-    select
-        event.*,
-        -- The grid, where the event names one that lies in the region it names; a grid elsewhere must not move the event there.
-        coalesce(inside.region_code, event.region_code) as lowest_region_code
-    -- The smaller side first: the embedded engine holds it in memory.
-    from {{ source('resolved', 'region_closure') }} as inside
-    right outer join {{ rows_in(ref('event'), months) }} as event
-        on
-            inside.region_system = event.region_system
-            and inside.region_code = event.grid_id
-            and inside.ancestor_code = event.region_code
+    {{ at_lowest_region(rows_in(ref('event'), months)) }}
 )
 
 select

@@ -1,7 +1,7 @@
 -- one row per month, county and major application: its business there, over all who report it
-{{ config(materialized='incremental', unique_key=['business_month', 'region_system', 'region_code', 'application_code']) }}
+{{ config(materialized='incremental', unique_key=['month_date', 'region_system', 'region_code', 'application_code']) }}
 select
-    activity_month as business_month,
+    activity_month as month_date,
     region_system,
     region_code,
     application_code,

@@ -41,7 +41,7 @@ staffing as (
     -- multiplies rows: a grid by its ancestors
     inner join {{ ref('mart_region_closure') }} as closure
         on team.region_system = closure.region_system and team.region_code = closure.region_code
-    where team.business_month = {{ month_of(last_day('team.region_system')) }}
+    where team.month_date = {{ month_of(last_day('team.region_system')) }}
     group by closure.region_system, closure.ancestor_code
 )
 

@@ -1,5 +1,5 @@
 -- one row per month and grid: its team against 1+3+N on the month's last day, in the running month on the last whole day; thirteen months
-{{ config(materialized='incremental', unique_key=['business_month', 'region_system', 'region_code']) }}
+{{ config(materialized='incremental', unique_key=['month_date', 'region_system', 'region_code']) }}
 with required as (
     select
         max(case when code = 'leader' then needed end) as leader,
@@ -20,7 +20,7 @@ month as (
         grid_id,
         established_date,
         last_day,
-        add_months({{ month_of('last_day') }}, -months_ago) as business_month
+        add_months({{ month_of('last_day') }}, -months_ago) as month_date
     from (
         select *, {{ last_day('region_system') }} as last_day, explode(sequence(0, 12)) as months_ago
         from {{ ref('grid') }}
@@ -31,15 +31,15 @@ standing as (
     select
         region_system,
         grid_id,
-        business_month,
-        least(last_day, date_sub(add_months(business_month, 1), 1)) as counted_on
+        month_date,
+        least(last_day, date_sub(add_months(month_date, 1), 1)) as counted_on
     from month
-    where coalesce(established_date <= least(last_day, date_sub(add_months(business_month, 1), 1)), true)
+    where coalesce(established_date <= least(last_day, date_sub(add_months(month_date, 1), 1)), true)
 ),
 
 counted as (
     select
-        standing.business_month,
+        standing.month_date,
         standing.region_system,
         standing.grid_id,
         count(case when member.role_code = 'leader' then 1 end) as leader_count,
@@ -55,7 +55,7 @@ counted as (
             standing.grid_id = member.grid_id
             and standing.counted_on >= member.joined_date
             and coalesce(standing.counted_on < member.left_date, true)
-    group by standing.business_month, standing.region_system, standing.grid_id
+    group by standing.month_date, standing.region_system, standing.grid_id
 ),
 
 short as (
@@ -71,7 +71,7 @@ short as (
 )
 
 select
-    business_month,
+    month_date,
     region_system,
     grid_id as region_code,
     cast(1 as bigint) as grid_count,
