@@ -89,8 +89,8 @@ def statement(contract: Contract, contracts: Contracts) -> dict[str, Any]:
         "feed": contract.id,
         "region_system": contract.region_system,
         "time_zone": contract.time_zone,
-        "key": _key(contract),
-        "version": [c.name for c in contract.version_order],
+        "key": [_quoted(name) for name in _key(contract)],
+        "version": [_quoted(c.name) for c in contract.version_order],
         "local_ids": local_ids,
         "clocks": [n for n in _BUSINESS_CLOCKS if any(c.name == n and c.logical_type == "timestamp" for c in shape.columns)],
         "columns": staged_columns(shape),
@@ -153,7 +153,7 @@ def macros(contracts: Contracts) -> str:
             _returning("feeds()", sorted(contracts)),
             _returning("conforming(entity)", by_entity, "entity"),
             _returning("entity_columns(entity)", columns, "entity"),
-            _returning("key_of(feed)", {c.id: _key(c) for c in contracts.values()}, "feed"),
+            _returning("key_of(feed)", {c.id: [_quoted(name) for name in _key(c)] for c in contracts.values()}, "feed"),
             _returning("superseding(feed)", {c.id: [newer.id for newer in contracts.superseding(c)] for c in contracts.values()}, "feed"),
             _returning("entity_key(entity)", {entity: _key(contracts.defining(entity)) for entity in contracts.entities}, "entity"),
             _returning("zone_of(feed)", {c.id: c.time_zone for c in contracts.values()}, "feed"),
@@ -193,6 +193,11 @@ def literal(value: Any) -> str:
         return str(value)
     text = str(value).replace("\\", "\\\\").replace("'", "\\'")
     return f"'{text}'"
+
+
+def _quoted(name: str) -> str:
+    """A source's own column as SQL names it: Apache Spark takes letters beyond ASCII in backticks only."""
+    return name if name.isascii() else f"`{name}`"
 
 
 def _key(contract: Contract) -> list[str]:
@@ -241,8 +246,8 @@ def _expressions(contract: Contract, shape: Contract, column: Column) -> Iterato
             yield column.name + SEALED, "cast(null as string)"
             yield column.name + TOKEN, "cast(null as string)"
         elif source is not None and source.is_sealed and column.is_sealed:
-            yield column.name + SEALED, source.name + SEALED
-            yield column.name + TOKEN, source.name + TOKEN
+            yield column.name + SEALED, _quoted(source.name + SEALED)
+            yield column.name + TOKEN, _quoted(source.name + TOKEN)
         else:
             raise ContractError(
                 f"{contract.path}: {place}: {column.name} of {shape.defines} is {column.classification}, what is mapped to it is not alike; "
@@ -251,7 +256,7 @@ def _expressions(contract: Contract, shape: Contract, column: Column) -> Iterato
         return
     yield column.name, _expression(contract, column, entry, source)
     if column.redact:
-        yield column.name + SEALED, f"{source.name}{SEALED}" if source is not None and source.redact else "cast(null as string)"
+        yield column.name + SEALED, _quoted(source.name + SEALED) if source is not None and source.redact else "cast(null as string)"
 
 
 def _expression(contract: Contract, column: Column, entry: Mapping[str, Any], source: Column | None) -> str:
@@ -262,17 +267,17 @@ def _expression(contract: Contract, column: Column, entry: Mapping[str, Any], so
         return f"cast({literal(entry['constant'])} as {kind})"
     if "codes" in entry:
         cases = " ".join(f"when {literal(str(code))} then {literal(value)}" for code, value in entry["codes"].items())
-        return f"cast(case cast({source.name} as string) {cases} else {literal(entry.get('default'))} end as {kind})"
+        return f"cast(case cast({_quoted(source.name)} as string) {cases} else {literal(entry.get('default'))} end as {kind})"
     if (source.logical_type, column.logical_type) == ("date", "timestamp"):
-        return f"to_utc_timestamp(cast({source.name} as timestamp), {literal(contract.time_zone)})"
+        return f"to_utc_timestamp(cast({_quoted(source.name)} as timestamp), {literal(contract.time_zone)})"
     if (source.logical_type, column.logical_type) == ("timestamp", "date"):
-        return f"cast(from_utc_timestamp({source.name}, {literal(contract.time_zone)}) as date)"
+        return f"cast(from_utc_timestamp({_quoted(source.name)}, {literal(contract.time_zone)}) as date)"
     if source.logical_type in {"number", "boolean", "timestamp"} and column.logical_type == "string":
         raise ContractError(
             f"{contract.path}: gridlake.map.{column.name}: {source.name} is a {source.logical_type}, which the engines write differently as text; "
             "say how with {sql: …}"
         )
-    return f"cast({source.name} as {kind})"
+    return f"cast({_quoted(source.name)} as {kind})"
 
 
 def _properties(contract: Contract, contracts: Contracts) -> dict[str, Any]:

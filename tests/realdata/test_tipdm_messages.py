@@ -1,4 +1,4 @@
-"""The main job on real messages and the answers to them, counted again from the two lists by pandas alone."""
+"""The main job on real messages and the answers to them, counted again from the list by pandas alone."""
 
 from __future__ import annotations
 
@@ -17,29 +17,23 @@ from gridlake.tables import Tables
 from tests.e2e.conftest import succeed
 from tests.realdata.test_hangzhou_messages import CONTRACTS, REALDATA
 
-FILES = {
-    "message": REALDATA / "tipdm2020c" / "messages_with_replies.csv.gz",
-    "labelled": REALDATA / "tipdm2020c" / "messages_labelled_tokenised_train.csv.gz",
-}
+FILE = REALDATA / "tipdm2020c" / "messages_with_replies.csv.gz"
 # The year after the last answer of the list.
 AS_OF = "2021-01-01T00:00:00Z"
 
 pytestmark = [
     pytest.mark.realdata,
-    pytest.mark.skipif(
-        not all(f.exists() for f in FILES.values()), reason=f"{FILES['message'].parent} is not here; name its folder's parent in GRIDLAKE_REALDATA"
-    ),
+    pytest.mark.skipif(not FILE.exists(), reason=f"{FILE} is not here; name the folder of its folder in GRIDLAKE_REALDATA"),
 ]
 
 
 @dataclass(frozen=True)
 class Board:
-    """A finished run over the two lists, and the lists themselves."""
+    """A finished run over the list, and the list itself."""
 
     home: Path
     document: dict[str, Any]
     messages: pd.DataFrame
-    labelled: pd.DataFrame
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of the lake: `{schema.table}` stands for a table at its newest version."""
@@ -53,26 +47,17 @@ class Board:
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Board:
     folder = tmp_path_factory.mktemp("tipdm")
-    for feed, file in FILES.items():
-        delivery = folder / "inbox" / "tipdm" / feed / "tipdm" / file.name
-        delivery.parent.mkdir(parents=True)
-        delivery.symlink_to(file.resolve())
+    delivery = folder / "inbox" / "tipdm" / "message" / "tipdm" / FILE.name
+    delivery.parent.mkdir(parents=True)
+    delivery.symlink_to(FILE.resolve())
     document = succeed("run", "--input", folder / "inbox", "--contracts", CONTRACTS, "--home", folder / "lake", "--as-of", AS_OF)
-    lists = (pd.read_csv(file, dtype=str, keep_default_na=False) for file in FILES.values())
-    return Board(folder / "lake", document, *lists)
+    return Board(folder / "lake", document, pd.read_csv(FILE, dtype=str, keep_default_na=False))
 
 
-def test_every_row_of_both_lists_is_accepted(board: Board) -> None:
-    for feed, rows in (("message", 2816), ("labelled", 7844)):
-        counts = board.document["feeds"][f"tipdm__{feed}"]
-        assert len(getattr(board, "messages" if feed == "message" else feed)) == rows
-        assert (counts["received"], counts["accepted"], counts["refused"]) == (rows, rows, 0), board.document["refusals"]
-
-
-def test_categories_are_those_of_the_list(board: Board) -> None:
-    found = dict(board.rows("select 一级标签, count(*) from {bronze.tipdm__labelled} group by 1"))
-    assert found == Counter(board.labelled["一级标签"])
-    assert len(found) == 7
+def test_every_row_of_the_list_is_accepted(board: Board) -> None:
+    counts = board.document["feeds"]["tipdm__message"]
+    assert len(board.messages) == 2816
+    assert (counts["received"], counts["accepted"], counts["refused"]) == (2816, 2816, 0), board.document["refusals"]
 
 
 def test_messages_of_each_month_and_city_are_those_of_the_list(board: Board) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,23 @@ def test_a_conforming_feed_comes_out_in_the_columns_of_its_entity() -> None:
 def test_codes_are_translated_and_quotes_escaped_by_backslash() -> None:
     found = values(CALL, mapping=MAP)["kind_code"]
     assert found == r"cast(case cast(kind as string) when '1' then 'a' when 'it\'s' then 'b' else 'c' end as string)"
+
+
+def test_names_beyond_ascii_are_quoted_wherever_sql_names_the_source() -> None:
+    columns = (
+        Column("编号", "编号", "string", required=True, key_position=1),
+        Column("来电人", "来电人", "string", classification="L4"),
+        Column("说明", "说明", "string", redact=True),
+        Column("时间", "时间", "timestamp", version_order=1),
+    )
+    mapping = {"visit_id": {"column": "编号"}, "visitor_name": {"column": "来电人"}, "note": {"column": "说明"}, "changed_at": {"column": "时间"}}
+    call = replace(CALL, columns=columns, mapping=mapping, sql=None)
+    said = statement(call, Contracts([VISIT, call]))
+    assert (said["key"], said["version"]) == (["`编号`"], ["`时间`"])
+    values = dict(said["values"])
+    assert values["visit_id"] == "cast(`编号` as string)"
+    assert (values["visitor_name_token"], values["note_sealed"]) == ("`来电人_token`", "`说明_sealed`")
+    assert not [v for v in values.values() if re.search("(?<![`\u4e00-\u9fff])[\u4e00-\u9fff]", v)]
 
 
 def test_a_date_becomes_the_midnight_of_its_zone() -> None:
