@@ -14,7 +14,8 @@ from gridlake.runs import Run
 _RECEIPTS = "ops.receipt"
 # A correction counts rows of an earlier delivery; it is none.
 _NO_DELIVERY = "replayed"
-_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(days=7), "m": timedelta(days=31), "y": timedelta(days=366)}
+_DAYS = {"d": 1, "w": 7, "m": 31, "mo": 31, "y": 366}
+_UNITS = {"h": timedelta(hours=1)} | {unit: timedelta(days=days) for unit, days in _DAYS.items()}
 _PROMISED = ("frequency", "latency")
 
 
