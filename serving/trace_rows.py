@@ -66,27 +66,30 @@ class RowTrace:
 
     def _followed(self, table: str, asked: Mapping[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
         """The tables above whose rows are found by the same values: those from which every asked column comes."""
-        for above in self._lineage[table].tables:
-            places = {}
+        for above in (t for t in self._lineage[table].tables if t in self._names):
+            places, columns = {}, self._tables.schema(above).names
             for name, value in asked.items():
                 origins = [o for o in self._lineage.origins(Column(table, name)) if o.column.table == above]
-                # A region is a subtree, so a row's own region may have been made finer on the way.
-                kept = [o.column.name for o in origins if o.kind == "IDENTITY" or o.column.name == _REGION]
+                kept = [o.column.name for o in origins if o.kind == "IDENTITY"]
+                # A region is a subtree, so a row's own region may have been made finer or coarser on the way.
+                kept += [_REGION] if name == _REGION and _REGION in columns else []
                 if kept:
                     places[kept[0]] = value
-            if len(places) == len(asked) and above in self._names:
+            if len(places) == len(asked):
                 yield above, places
 
     def _above(self, table: str, asked: Mapping[str, str]) -> dict[str, Any]:
         rows = self._rows(table, asked)
-        key = rows.schema.names[0]
+        named = [n for ending in ("_id", "_code") for n in rows.schema.names if n.endswith(ending)]
+        key = next(iter(named), rows.schema.names[0])
         return {"where": dict(asked), "row_count": rows.num_rows, "key": key, "first": rows.column(key).slice(0, SHOWN).to_pylist()}
 
     def _rows(self, table: str, asked: Mapping[str, str]) -> pa.Table:
         schema = self._tables.schema(table)
         where = None
         for name, value in asked.items():
-            if name == _REGION and _CLOSURE in self._names:
+            # A table with levels has a row for each region above as well.
+            if name == _REGION and _CLOSURE in self._names and "region_level" not in schema.names:
                 below = self._tables.read(_CLOSURE, columns=[_REGION], where=ds.field("ancestor_code") == value).column(_REGION)
                 condition = ds.field(name).isin(pa.chunked_array([*below.chunks, pa.array([value], below.type)]).combine_chunks())
             else:
