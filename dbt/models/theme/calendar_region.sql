@@ -5,15 +5,18 @@ with own as (
     from {{ ref('work_calendar') }}
 ),
 
+region as (
+    {{ regions_above() }}
+),
+
 ranked as (
     select
-        closure.region_system,
-        closure.region_code,
+        region.region_system,
+        region.region_code,
         own.region_code as calendar_region_code,
-        row_number() over (partition by closure.region_system, closure.region_code order by closure.distance, closure.ancestor_code) as nearest
+        row_number() over (partition by region.region_system, region.region_code order by region.distance) as nearest
     from own
-    inner join {{ ref('region_closure') }} as closure on own.region_system = closure.region_system and own.region_code = closure.ancestor_code
-    where closure.region_level <= 5
+    inner join region on own.region_system = region.region_system and own.region_code = region.ancestor_code
 )
 
 select region_system, region_code, calendar_region_code

@@ -15,6 +15,10 @@ hours as (
     where list_name = 'day_type'
 ),
 
+region as (
+    {{ regions_above() }}
+),
+
 day as (
     select
         own.region_system,
@@ -22,14 +26,12 @@ day as (
         calendar.calendar_date,
         calendar.day_type,
         calendar.is_working_day,
-        row_number() over (
-            partition by own.region_system, own.region_code, calendar.calendar_date order by closure.distance, closure.ancestor_code
-        ) as nearest
+        row_number() over (partition by own.region_system, own.region_code, calendar.calendar_date order by region.distance) as nearest
     from own
     -- multiplies rows: a calendar by the regions above it, and those by their days
-    inner join {{ ref('region_closure') }} as closure on own.region_system = closure.region_system and own.region_code = closure.region_code
+    inner join region on own.region_system = region.region_system and own.region_code = region.region_code
     inner join {{ ref('work_calendar') }} as calendar
-        on closure.region_system = calendar.region_system and closure.ancestor_code = calendar.region_code
+        on region.region_system = calendar.region_system and region.ancestor_code = calendar.region_code
 ),
 
 timed as (
