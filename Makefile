@@ -83,6 +83,9 @@ bench-run: $(STAMP) ## the whole run on 1 and 10 million events, per step, besid
 bench-identity: $(STAMP) ## a million records of persons linked, and ids over ten increments, beside splink
 	$(BIN)/python -m tests.bench.bench_identity
 
+bench-increment: $(STAMP) ## one day on histories of 1, 10 and 50 million events (hours, 300 GB; sizes by --events, see its --help)
+	$(BIN)/python -m tests.bench.bench_increment
+
 chaos: $(STAMP) ## runs killed at N points, landers disturbed at N others, the power cut at POWER (make chaos N=300 POWER=500)
 	$(BIN)/python -m tests.e2e.chaos $(or $(N),20)
 	$(BIN)/python -m tests.e2e.landing_chaos $(or $(N),30)

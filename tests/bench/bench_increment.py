@@ -2,7 +2,7 @@
 
     python -m tests.bench.bench_increment [--events 1000000 --events 10000000 --events 50000000] [--folder DIR]
 
-A province of 10,000 events a day, so the histories are 100, 1,000 and 5,000 days long and the day is alike on each: what has changed on the last
+A province of 12,500 events a day, so the histories are 80, 800 and 4,000 days long and the day is alike on each: what has changed on the last
 one, late rows and changes of old events among them. Peer is the day on the shortest history; `growth` is how many times as long the longest takes.
 """
 
@@ -26,7 +26,7 @@ from tests.bench import result
 from tests.bench.bench_run import GRIDLAKE
 
 SIZES = (1_000_000, 10_000_000, 50_000_000)
-EVENTS_A_DAY = 10_000
+EVENTS_A_DAY = 12_500
 LAST_DAY = date(2026, 10, 31)
 # Midnight in the province, as UTC.
 DAY_BEGINS = datetime(2026, 10, 30, 16)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,15 @@ from gridlake.settings import Settings
 STEPS = ("land", "stage", "resolve", "build", "detect", "mart")
 
 
-def land_and_build(home: Path, as_of: datetime, inboxes: list[Path]) -> list[dict[str, float]]:
-    """Every inbox in turn into the lake; the seconds of each run by step."""
+def land_and_build(home: Path, as_of: Sequence[datetime], inboxes: Sequence[Path], *, build_last_alone: bool = False) -> list[dict[str, float]]:
+    """Every inbox in turn into the lake, each at its moment; the seconds of each run by step. With `build_last_alone` the others are landed only."""
     taken = []
-    for inbox in inboxes:
-        settings = Settings(home=home, inbox=inbox, as_of=as_of)
+    for inbox, moment in zip(inboxes, as_of, strict=True):
+        settings = Settings(home=home, inbox=inbox, as_of=moment)
         with only_writer(settings):
             run = Run.start(settings, quiet=True)
             try:
-                for step in STEPS:
+                for step in STEPS[:1] if build_last_alone and inbox != inboxes[-1] else STEPS:
                     run.perform(step)
             finally:
                 run.close()
@@ -41,4 +42,5 @@ def _no_tests(*_: Any) -> list[Any]:
 
 if __name__ == "__main__":
     transform._Dbt.test = _no_tests  # type: ignore[assignment,method-assign]
-    print(json.dumps(land_and_build(Path(sys.argv[1]), datetime.fromisoformat(sys.argv[2]), [Path(p) for p in sys.argv[3:]])))
+    given = [Path(p) for p in sys.argv[3:]]
+    print(json.dumps(land_and_build(Path(sys.argv[1]), [datetime.fromisoformat(sys.argv[2])] * len(given), given)))

@@ -1,14 +1,12 @@
 -- one row per organisation name within a sender, wherever it is named, with the organisation of that name in the sender's tree if there is just one
 {{ config(materialized='incremental', unique_key='organisation_name_id') }}
 with named as (
-    select _sender_code as sender_code, region_system, organisation_name, 'event' as named_by
-    from {{ ref('stg_event') }}
+    select sender_code, region_system, organisation_name, named_by, mention_count
+    from {{ ref('organisation_mention') }}
     union all
-    select _sender_code as sender_code, region_system, actor_organisation as organisation_name, 'step' as named_by
-    from {{ ref('stg_event_step') }}
-    union all
-    select _sender_code as sender_code, region_system, organisation_name, 'member' as named_by
+    select _sender_code as sender_code, region_system, organisation_name, 'member' as named_by, cast(1 as bigint) as mention_count
     from {{ ref('stg_team_member') }}
+    where organisation_name is not null
 ),
 
 counted as (
@@ -16,11 +14,10 @@ counted as (
         region_system,
         sender_code,
         organisation_name,
-        count(case when named_by = 'event' then 1 end) as event_count,
-        count(case when named_by = 'step' then 1 end) as step_count,
-        count(case when named_by = 'member' then 1 end) as member_count
+        coalesce(sum(case when named_by = 'event' then mention_count end), cast(0 as bigint)) as event_count,
+        coalesce(sum(case when named_by = 'step' then mention_count end), cast(0 as bigint)) as step_count,
+        coalesce(sum(case when named_by = 'member' then mention_count end), cast(0 as bigint)) as member_count
     from named
-    where organisation_name is not null
     group by region_system, sender_code, organisation_name
 ),
 
