@@ -133,7 +133,7 @@ def of_events(
     yield from reviews.feeds(stream(seed, "reviews"), ground, cities, planted, truth)
     yield opinion.feed(stream(seed, "opinion"), ground, truth)
     yield from training.feeds(stream(seed, "training"), ground)
-    yield from collaboration.feeds(stream(seed, "collaboration"), ground, cities, planted, failed_calls)
+    yield from collaboration.feeds(stream(seed, "collaboration"), ground, cities, failed_calls)
     yield from other_systems.feeds(stream(seed, "other systems"), ground, planted)
     yield from of_applications(seed, vocabularies, Period(ground.first_day, ground.days))
 

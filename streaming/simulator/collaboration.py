@@ -28,7 +28,7 @@ _USERS = {
     "command_room": ("operator", "operator"),
     "safety_platform": ("leader",),
 }
-_GRID_LEADERS, _PLANTED_USERS = 400, 4
+_GRID_LEADERS = 400
 _CLOSED_SHARE, _DINGTALK_SHARE, _POLICE_SHARE = 0.03, 0.85, 0.3
 # assumed: a notice that asks for receipts every twenty-five days, to the county centres and command rooms; nine of ten read it within two days.
 _DAYS_PER_NOTICE, _READ_SHARE, _CONFIRMED_SHARE, _OTHER_NOTICES = 25, 0.95, 0.9, 2
@@ -146,10 +146,10 @@ _STEP_DIRT = (
 )
 
 
-def feeds(random: np.random.Generator, ground: Ground, cities: Sequence[str], planted: people.Planted, failed_calls: pd.DataFrame) -> Iterator[Feed]:
+def feeds(random: np.random.Generator, ground: Ground, cities: Sequence[str], failed_calls: pd.DataFrame) -> Iterator[Feed]:
     """By quarter: users as CSV, notices, receipts and tickets as JSONL, steps of tickets as Parquet."""
     tree = organisations(ground)
-    users = _users(random, ground, tree, planted)
+    users = _users(random, ground, tree)
     placed = pd.concat([deliveries.quarterly(part, part.sender_code, "platform_user", "csv") for part in _versions(random, ground, users)])
     yield deliveries.typed_feed(
         random, CITY_PLATFORM, "platform_user", placed.reset_index(drop=True), _USER, _USER_DIRT, gb18030_senders=cities[1::2]
@@ -181,7 +181,7 @@ def failed(calls: pd.DataFrame) -> pd.DataFrame:
     return found.assign(is_unanswered=unanswered[is_good & (unanswered | third)])
 
 
-def _users(random: np.random.Generator, ground: Ground, tree: pd.DataFrame, planted: people.Planted) -> pd.DataFrame:
+def _users(random: np.random.Generator, ground: Ground, tree: pd.DataFrame) -> pd.DataFrame:
     """Everybody with an account, by sender: those of offices, then some leaders of grids."""
     roles = tree.organisation_type_code.map(_USERS).dropna()
     staff = roles.explode()
@@ -205,8 +205,6 @@ def _users(random: np.random.Generator, ground: Ground, tree: pd.DataFrame, plan
         }
     )
     offices["person_name"], offices["phone"] = people.names(random, len(offices)), people.phones(random, len(offices))
-    for at, person in enumerate(planted.draw(random, min(_PLANTED_USERS, len(offices)))):
-        offices.loc[at, ["person_name", "phone"]] = [person.name, person.phone]
     rows = pd.concat([offices, led], ignore_index=True).sort_values("sender_code", kind="stable", ignore_index=True)
     number = rows.groupby("sender_code").cumcount().to_numpy() + 1
     rows["user_id"] = "YH" + pd.Series(number).astype(str).str.zfill(6)

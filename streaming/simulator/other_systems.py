@@ -40,7 +40,7 @@ _CALLS = {
     "hazard": ("报警称路面窨井盖缺失", "报警称高空坠物", "报警称楼道堆放杂物有火险"),
     "complaint": ("来电投诉停车收费", "来电咨询居住证办理", "来电投诉商家"),
 }
-_PLANTED_CALLERS, _PLANTED_APPLICANTS, _PLANTED_SUBJECTS = 6, 4, 4
+_PLANTED_CALLERS, _PLANTED_APPLICANTS = 6, 4
 # assumed: about 20,000 applications a year in the province, of which the simulated cities have some hundred.
 _CASES_PER_DAY, _LEAST_CASES = 0.6, 20
 _MATTER_SHARE = {
@@ -128,7 +128,7 @@ def feeds(random: np.random.Generator, ground: Ground, planted: people.Planted) 
     """Calls by month, cases and findings by quarter, all as JSON lines."""
     yield police_event(random, ground, planted)
     yield review_case(random, ground, planted)
-    yield external_finding(random, ground, planted)
+    yield external_finding(random, ground)
 
 
 def police_event(random: np.random.Generator, ground: Ground, planted: people.Planted) -> Feed:
@@ -175,10 +175,10 @@ def police_event(random: np.random.Generator, ground: Ground, planted: people.Pl
         }
     )
     calls["transferred_at"] = calls.transferred_at.where(~from_grid, reported_at)
-    for at, person in enumerate(planted.draw(random, min(_PLANTED_CALLERS, count))):
-        calls.loc[at, ["caller_name", "caller_id_number", "caller_phone"]] = [person.name, person.id_number, person.phone]
     calls = calls[(calls.reported_at >= start) & (calls.reported_at < ground.end)]
     calls = calls.sort_values(["reported_at", "region_code"], kind="stable", ignore_index=True)
+    for at, person in enumerate(planted.draw(random, min(_PLANTED_CALLERS, len(calls)))):
+        calls.loc[at, ["caller_name", "caller_id_number", "caller_phone"]] = [person.name, person.id_number, person.phone]
     calls["police_event_id"] = deliveries.numbered("JQ", calls.reported_at, pd.Series(PUBLIC_SECURITY, calls.index, dtype=object))
     rows_sent = _police_versions(random, calls, ground.end)
     return deliveries.line_feed(
@@ -238,10 +238,11 @@ def review_case(random: np.random.Generator, ground: Ground, planted: people.Pla
             "correlation_id": kept(events.sender_code.to_numpy(object)[event] + "-" + events.event_id.to_numpy(object)[event], linked),
         }
     )
-    for at, person in zip(np.flatnonzero(~is_firm), planted.draw(random, min(_PLANTED_APPLICANTS, int((~is_firm).sum()))), strict=False):
-        cases.loc[at, ["applicant_name", "applicant_id_number", "applicant_phone"]] = [person.name, person.id_number, person.phone]
     end = ground.end
     cases = cases[cases.reported_at < end].sort_values("reported_at", kind="stable", ignore_index=True)
+    persons = cases.index[cases.applicant_id_number.notna()][:_PLANTED_APPLICANTS]
+    for at, person in zip(persons, planted.draw(random, len(persons)), strict=True):
+        cases.loc[at, ["applicant_name", "applicant_id_number", "applicant_phone"]] = [person.name, person.id_number, person.phone]
     cases["case_id"] = deliveries.numbered("FY", cases.reported_at, pd.Series(JUSTICE, cases.index, dtype=object))
     count = len(cases)
     rejected = random.random(count) < _REJECTED_SHARE
@@ -260,7 +261,7 @@ def review_case(random: np.random.Generator, ground: Ground, planted: people.Pla
     return deliveries.line_feed(random, "justice", "review_case", placed, _CASE, _CASE_DIRT)
 
 
-def external_finding(random: np.random.Generator, ground: Ground, planted: people.Planted) -> Feed:
+def external_finding(random: np.random.Generator, ground: Ground) -> Feed:
     """What the departments' models found in each county, month by month."""
     counties = ground.territory.grids.drop_duplicates("county_code").reset_index(drop=True)
     months = np.arange(0, ground.days, 30)
@@ -304,9 +305,6 @@ def external_finding(random: np.random.Generator, ground: Ground, planted: peopl
     )
     rows["reported_at"] = rows.period_end_at - np.timedelta64(6 * 3600, "s")
     rows["changed_at"] = rows.reported_at
-    people_found = rows.index[is_person]
-    for at, person in zip(people_found, planted.draw(random, min(_PLANTED_SUBJECTS, len(people_found))), strict=False):
-        rows.loc[at, ["subject_name", "subject_id_number"]] = [person.name, person.id_number]
     rows = rows.sort_values(["sender_code", "reported_at", "county"], kind="stable", ignore_index=True)
     rows["external_finding_id"] = deliveries.numbered("YP", rows.reported_at, rows.sender_code)
     placed = deliveries.quarterly(rows, rows.sender_code, "external_finding", "jsonl")
