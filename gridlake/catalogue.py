@@ -20,7 +20,7 @@ from sqlglot.errors import SqlglotError
 from gridlake import __version__, lineage, transform
 from gridlake.contracts import Contract, Contracts
 from gridlake.contracts.compile import AUDIT, QUARANTINE_SCHEMA, SEALED, TOKEN, bronze_fields
-from gridlake.lineage import Column, Lineage, Made
+from gridlake.lineage import Column, Lineage, LineageError, Made
 from gridlake.runs import Run
 from gridlake.settings import Settings
 from gridlake.tables import write_file
@@ -89,7 +89,22 @@ def of_run(run: Run) -> Catalogue:
     manifest = folder / "target" / "manifest.json"
     if not manifest.exists():
         return EMPTY
-    return read(run.settings, run.contracts, transform.queries(run.settings.home), manifest, folder / "lineage.json")
+    queries = transform.queries(run.settings.home)
+    while True:
+        try:
+            return read(run.settings, run.contracts, queries, manifest, folder / "lineage.json")
+        except LineageError as error:
+            if error.table not in queries:
+                raise
+            # Somebody's model may be SQL that only the engine reads: its table is there all the same.
+            run.progress.say(f"  lineage: {error}; the dictionary says of no column of it where it comes from")
+            columns = run.tables.schema(error.table).names if run.tables.exists(error.table) else []
+            queries = {t: sql for t, sql in queries.items() if t != error.table} | _as_it_stands(error.table, columns)
+
+
+def _as_it_stands(table: str, columns: list[str]) -> dict[str, str]:
+    """A query that gives these columns and says of none where it comes from."""
+    return {table: f"select {', '.join(f'null as `{name}`' for name in columns)}"} if columns else {}
 
 
 def of_project(settings: Settings, home: Path) -> Catalogue:

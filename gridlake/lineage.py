@@ -30,7 +30,11 @@ Part = Literal["JOIN", "FILTER", "GROUP_BY"]
 
 
 class LineageError(RunError):
-    """SQL whose columns cannot be told."""
+    """SQL whose columns cannot be told; `table` is what it makes."""
+
+    def __init__(self, table: str, said: str) -> None:
+        super().__init__(f"{table}: {said}")
+        self.table = table
 
 
 class Column(NamedTuple):
@@ -193,13 +197,13 @@ def _of_query(table: str, tree: exp.Expression, columns: Mapping[str, list[str]]
         )  # fmt: skip
         root = build_scope(qualified)
     except SqlglotError as error:
-        raise LineageError(f"{table}: expected SQL whose columns can be told, came: {error}") from error
+        raise LineageError(table, f"expected SQL whose columns can be told, came: {error}") from error
     if root is None:
-        raise LineageError(f"{table}: expected a select, came {tree.key}")
+        raise LineageError(table, f"expected a select, came {tree.key}")
     reader = _Reader()
     origins = {name: reader.origins(root, position) for position, name in enumerate(_selected(root))}
     if "*" in origins:
-        raise LineageError(f"{table}: expected the columns of every table that it reads, it selects * from one that is not known")
+        raise LineageError(table, "expected the columns of every table that it reads, it selects * from one that is not known")
     scopes = list(root.traverse())
     tables = sorted({_name(s) for scope in scopes for s in scope.sources.values() if isinstance(s, exp.Table)})
     return Made(origins, reader.conditions(scopes), tuple(tables), sql)
@@ -318,7 +322,7 @@ def _parsed(table: str, sql: str) -> exp.Expression:
     try:
         tree = sqlglot.parse_one(sql, dialect=DIALECT)
     except SqlglotError as error:
-        raise LineageError(f"{table}: expected Spark SQL, came: {str(error).splitlines()[0]}") from error
+        raise LineageError(table, f"expected Spark SQL, came: {str(error).splitlines()[0]}") from error
     selected = tree.expression if isinstance(tree, exp.Create) else tree
     assert isinstance(selected, exp.Expression)
     return selected
@@ -340,7 +344,7 @@ def _in_order(reads: Mapping[str, Iterable[str]]) -> Iterator[str]:
     while waiting:
         ready = [table for table in waiting if all(above in done for above in reads[table])]
         if not ready:
-            raise LineageError(f"expected tables made of each other in some order; these run in a circle: {', '.join(waiting)}")
+            raise LineageError(next(iter(waiting)), f"expected tables made of each other in some order; these run in a circle: {', '.join(waiting)}")
         for table in ready:
             del waiting[table]
             done.add(table)
