@@ -154,6 +154,7 @@ def macros(contracts: Contracts) -> str:
             _returning("conforming(entity)", by_entity, "entity"),
             _returning("entity_columns(entity)", columns, "entity"),
             _returning("key_of(feed)", {c.id: [_quoted(name) for name in _key(c)] for c in contracts.values()}, "feed"),
+            _returning("versions_in(feed)", {c.id: _versions(c, contracts) for c in contracts.values() if c.entity}, "feed"),
             _returning("superseding(feed)", {c.id: [newer.id for newer in contracts.superseding(c)] for c in contracts.values()}, "feed"),
             _returning("entity_key(entity)", {entity: _key(contracts.defining(entity)) for entity in contracts.entities}, "entity"),
             _returning("zone_of(feed)", {c.id: c.time_zone for c in contracts.values()}, "feed"),
@@ -206,6 +207,19 @@ def _key(contract: Contract) -> list[str]:
 
 def _is_own_id(shape: Contract, column: Column) -> bool:
     return bool(column.key_position) and column.local_id_of is not None and column.local_id_of == shape.entity
+
+
+def _versions(contract: Contract, contracts: Contracts) -> dict[str, Any]:
+    """Where every version of an entity's rows is found and how its columns are read there; the comment of the macro `history` names the fields."""
+    shape = canonical(contract, contracts)
+    local_ids = [c.name for c in shape.columns if c.local_id_of]
+    if contract.sql is not None:
+        # What a SELECT makes of rows is known of the newest ones only.
+        staged = {name: name for name in staged_columns(shape)}
+        return {"is_staged": True, "region_system": contract.region_system, "version": [], "values": staged, "local_ids": []}
+    values = {name: expression for column in shape.columns for name, expression in _expressions(contract, shape, column)}
+    version = [_quoted(c.name) for c in contract.version_order]
+    return {"is_staged": False, "region_system": contract.region_system, "version": version, "values": values, "local_ids": local_ids}
 
 
 def _sql_type(column: Column, name: str) -> str:

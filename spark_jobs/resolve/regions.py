@@ -24,6 +24,7 @@ REGION = pa.schema(
         ("parent_code", pa.string()),
         ("valid_from", pa.date32()),
         ("valid_to", pa.date32()),
+        ("replaces_codes", pa.string()),
     ]
 )
 REGION_KEY = ["region_system", "region_code"]
@@ -53,8 +54,9 @@ def current(run: Run) -> pa.Table:
     columns = [F.col(f.name).cast(_SPARK_TYPE[f.type]).alias(f.name) for f in REGION]
     newest = Window.partitionBy(*REGION_KEY).orderBy(F.desc("source_version"), F.desc("changed_at"), F.desc("_source_position"))
     reported = spark.table("staging.stg_region").withColumn("_rank", F.row_number().over(newest)).where(F.col("_rank") == 1).select(*columns)
-    # A validity is something that only a report knows.
-    listed = spark.table("staging.region_vocabulary").withColumns({"valid_from": F.lit(None), "valid_to": F.lit(None)}).select(*columns)
+    # Since when a region is, and in whose place, is something that only a report knows.
+    unknown = dict.fromkeys(("valid_from", "valid_to", "replaces_codes"), F.lit(None))
+    listed = spark.table("staging.region_vocabulary").withColumns(unknown).select(*columns)
     return reported.unionByName(listed.join(reported.select(*REGION_KEY), REGION_KEY, "left_anti")).toArrow()
 
 

@@ -101,6 +101,12 @@ def member(name: str, role: str, grid_id: str = "G1", version: int = 1, **given:
     return {**row, "changed_at": at("2026-01-01 00:00:00") + timedelta(days=version), **given}
 
 
+def region(code: str, level: int, parent: str | None, version: int = 1, since: str = "2020-01-01", **given: Any) -> dict[str, Any]:
+    """A region as the province reports it."""
+    key = {"region_code": code, "region_name": f"区划{code[:9]}", "region_level": level, "parent_code": parent, "source_version": version}
+    return {**key, "valid_from": at(f"{since} 00:00:00").date(), "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
+
+
 def day(when: str, day_type: str, version: int = 1, region_code: str = "330000000000", **given: Any) -> dict[str, Any]:
     """A day of the calendar that the province publishes."""
     key = {"calendar_date": at(f"{when} 00:00:00").date(), "region_code": region_code, "source_version": version}
@@ -110,7 +116,15 @@ def day(when: str, day_type: str, version: int = 1, region_code: str = "33000000
 def item(class_code: str, version: int = 1, **given: Any) -> dict[str, Any]:
     """An item of the catalogue that the province publishes."""
     key = {"item_code": f"PA{class_code}0000", "item_version": 1, "item_name": "公布的事项", "class_code": class_code, "limit_hours": 36}
+    key |= {"valid_from": at("2026-01-01 00:00:00").date()}
     return {**key, "source_version": version, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
+
+
+def organisation(name: str, kind: str, level: int, parent: str | None, region_code: str, version: int = 1, **given: Any) -> dict[str, Any]:
+    """An organisation of the tree."""
+    row = {"organisation_id": name, "organisation_name": f"机构{name}", "organisation_type_code": kind, "organisation_level": level}
+    row |= {"parent_organisation_id": parent, "region_code": region_code, "dingtalk_id": f"GO_{name}", "source_version": version}
+    return {**row, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
 
 
 def refuse(run: Run) -> None:
@@ -156,9 +170,39 @@ def told(run: Run, received_at: str, **given: Any) -> None:
     run.tables.append("ops.receipt", pa.Table.from_pylist([row | given], RECEIPT_SCHEMA))
 
 
+def divide(run: Run) -> None:
+    """On 10 March a county becomes two, below which its townships and villages have new codes; one village becomes two; a name was corrected late."""
+    gone: dict[str, Any] = {"version": 2, "valid_to": at("2026-03-10 00:00:00").date()}
+    since: dict[str, Any] = {"since": "2026-03-10"}
+    rows = [
+        region("330110000000", 3, "330100000000", **gone),
+        region("330191000000", 3, "330100000000", **since, replaces_codes="330110000000"),
+        region("330192000000", 3, "330100000000", **since, replaces_codes="330110000000"),
+        region("330110001000", 4, "330110000000", **gone),
+        region("330191001000", 4, "330191000000", **since, replaces_codes="330110001000"),
+        region("330110001051", 5, "330110001000", **gone),
+        region("330191001051", 5, "330191001000", **since, replaces_codes="330110001051"),
+        # This township keeps its code, and one of its villages, below the other county.
+        region("330110002000", 4, "330192000000", version=2, **since),
+        region("330110002052", 5, "330110002000", **gone),
+        region("330110002061", 5, "330110002000", **since, replaces_codes="330110002052"),
+        region("330110002062", 5, "330110002000", **since, replaces_codes="330110002052"),
+        # The newest version came with the first delivery.
+        region("330110002051", 5, "330110002000", version=2, since="2026-02-01", region_name="丁社区"),
+    ]
+    land(run, "city_platform__region", rows, delivery=2, received_at="2026-03-13 00:00:00")
+
+
 def first(run: Run) -> None:
-    """Ten events; the grid of some has not arrived yet."""
+    """Ten events; the grid of some has not arrived yet. A county that is to be divided."""
     refuse(run)
+    county = [region("330110000000", 3, "330100000000"), region("330110001000", 4, "330110000000"), region("330110001051", 5, "330110001000")]
+    county += [region("330110002000", 4, "330110000000"), region("330110002051", 5, "330110002000"), region("330110002052", 5, "330110002000")]
+    county += [region("330110002051", 5, "330110002000", version=3, since="2026-03-05", region_name="丁村社区")]
+    # Announced and called off before it began.
+    county += [region("330110002053", 5, "330110002000", since="2026-06-01")]
+    county += [{"_op": "delete", "region_code": "330110002053", "source_version": 2, "changed_at": at("2026-03-08 00:00:00")}]
+    land(run, "city_platform__region", county, delivery=1, received_at="2026-03-12 00:00:00")
     published = [day("2026-03-07", "makeup_workday"), day("2026-03-09", "holiday")]
     land(run, "province_platform__work_calendar", published, delivery=1, received_at="2026-03-12 00:00:00")
     items = [item("0904"), item("0101"), item("0105", limit_hours=8, limit_kind_code="working")]
@@ -168,12 +212,36 @@ def first(run: Run) -> None:
     events[7] |= {"class_code": "0105", "closed_at": at("2026-03-11 03:00:00"), "state_code": "closed"}
     land(run, "city_platform__event", events, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__event", [event(1, day=2)], delivery=1, received_at="2026-03-12 00:00:00", sender="ningbo")
+    tree = [
+        organisation("O1", "city_centre", 2, None, "330100000000"),
+        organisation("O2", "county_centre", 3, "O1", "330106000000"),
+        organisation("O3", "command_room", 4, "O2", "330106002000"),
+        organisation("O4", "safety_platform", 4, "O3", "330106002000", dingtalk_id="GO_O3"),
+        organisation("O5", "grid", 6, "O3", VILLAGE, grid_id="G1", organisation_name="网格G1", dingtalk_id=None),
+        organisation("O6", "county_centre", 3, "O1", "330110000000"),
+        organisation("O7", "command_room", 4, "O6", "330106002000"),
+        organisation("O8", "command_room", 4, "O9", "330106002000", dingtalk_id=None),
+    ]
+    land(run, "city_platform__organisation", tree, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__event_step", [step(1, 1, "report", 0), step(12, 1, "report", -30_000)], delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__team_member", [member("M1", "leader"), member("M2", "other")], delivery=1, received_at="2026-03-12 00:00:00")
 
 
 def second(run: Run) -> None:
     """Corrections, moves to another day, month and class, deletes, a repeat, a late older version, the grid, further steps."""
+    divide(run)
+    # A ring, another external id, and a parent that was missing.
+    tree = [
+        organisation("O2", "county_centre", 3, "O3", "330106000000", version=2, dingtalk_id="GO_new"),
+        organisation("O9", "county_centre", 3, "O1", "330106000000"),
+    ]
+    land(run, "city_platform__organisation", tree, delivery=2, received_at="2026-03-13 00:00:00")
+    # From 6 March a class is another item, for which there is less time.
+    items = [
+        item("0101", version=2, valid_from=at("2026-01-01 00:00:00").date(), valid_to=at("2026-03-06 00:00:00").date()),
+        item("0101", item_code="PA01990000", limit_hours=24, valid_from=at("2026-03-06 00:00:00").date(), replaces_codes="PA01010000"),
+    ]
+    land(run, "province_platform__item_catalogue", items, delivery=3, received_at="2026-03-13 00:00:00")
     # The same moment as the first delivery: two cuts may lie within one.
     changes = [
         event(2, 3, day=2, closed_at=at("2026-03-02 05:30:00"), state_code="closed"),
@@ -217,7 +285,9 @@ def third(run: Run) -> None:
     withdrawn = {"_op": "delete", "step_id": "E1-2", "source_version": 2, "changed_at": at("2026-03-02 00:00:00")}
     of_another = {**step(12, 2, "accept", 10), "event_id": "E8", "source_version": 2}
     land(run, "city_platform__event_step", [withdrawn, of_another], delivery=3, received_at="2026-03-15 00:00:00")
-    land(run, "city_platform__grid", [grid("G1", NEXT_VILLAGE, version=2)], delivery=2, received_at="2026-03-15 00:00:00")
+    # The older version of G2 comes last.
+    grids = [grid("G1", NEXT_VILLAGE, version=2), grid("G2", NEXT_VILLAGE, version=0)]
+    land(run, "city_platform__grid", grids, delivery=2, received_at="2026-03-15 00:00:00")
     left = member("M1", "leader", version=2, left_date=at("2026-03-10 00:00:00").date())
     land(run, "city_platform__team_member", [left], delivery=3, received_at="2026-03-15 00:00:00")
 
@@ -381,7 +451,7 @@ def test_a_published_day_lies_over_the_vocabularys_until_it_is_taken_back(lakes:
 
 def test_a_class_without_a_published_item_is_an_item_by_the_code_list(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, _, _ = lakes
-    published, again = (one(grown, "item.item", class_code=code) for code in ("0101", "0904"))
+    published, again = one(grown, "item.item", item_code="PA01010000"), one(grown, "item.item", class_code="0904")
     assert (published["item_code"], published["item_name"], published["limit_hours"], published["is_default"]) == (
         "PA01010000",
         "公布的事项",
@@ -392,6 +462,109 @@ def test_a_class_without_a_published_item_is_an_item_by_the_code_list(lakes: tup
     without_class = one(grown, "item.item", dispute_type_code="medical")
     assert (without_class["item_name"], without_class["class_code"]) == ("医疗纠纷", None)
     assert one(grown, "item.item", dispute_type_code="family")["item_code"] == "0102"
+
+
+def spans(home: Path, name: str, *columns: str, **where: Any) -> list[tuple[Any, ...]]:
+    """The rows of a history in order, of the columns and the days on which they begin and end."""
+    found = [row for row in Tables(home / "tables").read(name).to_pylist() if all(row[k] == v for k, v in where.items())]
+    days = [{k: f"{v:%Y-%m-%d}" if k.startswith("valid_") and v else v for k, v in row.items()} for row in found]
+    return sorted((tuple(row[c] for c in (*columns, "valid_from", "valid_to")) for row in days), key=str)
+
+
+def test_a_history_has_every_span_in_its_place_whenever_its_versions_came(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    assert spans(grown, "theme.grid_history", "region_code", grid_id="hangzhou-G1") == [
+        (VILLAGE, "2026-01-02", "2026-01-03"),
+        (NEXT_VILLAGE, "2026-01-03", None),
+    ]
+    assert spans(grown, "theme.grid_history", "region_code", grid_id="hangzhou-G2") == [
+        (VILLAGE, "2026-01-02", None),
+        (NEXT_VILLAGE, "2026-01-01", "2026-01-02"),
+    ]
+    assert spans(grown, "theme.team_member_history", "role_code", member_id="hangzhou-M2") == [
+        ("dedicated", "2026-01-03", None),
+        ("other", "2026-01-02", "2026-01-03"),
+    ]
+    assert spans(grown, "theme.region_history", "region_name", region_code="330110002051") == [
+        ("丁村社区", "2026-03-05", None),
+        ("丁社区", "2026-02-01", "2026-03-05"),
+        ("区划330110002", "2020-01-01", "2026-02-01"),
+    ]
+    called_off = spans(grown, "theme.region_history", "is_current", region_code="330110002053")
+    assert called_off == [(False, "2026-06-01", "2026-06-01")]
+
+
+def above(home: Path, code: str, day: str, level: int) -> list[str]:
+    """What a region stood below on a day, or what stood in its place."""
+    rows = spans(home, "mart.region_closure_history", "ancestor_code", region_code=code, ancestor_level=level)
+    return [ancestor for ancestor, begun, ended in rows if begun <= day and (ended is None or day < ended)]
+
+
+def test_codes_of_then_and_of_now_both_resolve_on_any_day(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    before, after = "2026-03-09", "2026-03-10"
+    # By new codes, by old codes, and a township that kept its own.
+    for village in ("330110001051", "330191001051"):
+        assert (above(grown, village, before, 3), above(grown, village, after, 3)) == (["330110000000"], ["330191000000"])
+        assert (above(grown, village, before, 5), above(grown, village, after, 5)) == (["330110001051"], ["330191001051"])
+    assert (above(grown, "330110002051", before, 3), above(grown, "330110002051", after, 3)) == (["330110000000"], ["330192000000"])
+    # A part of the new county was all of it; what named the old county, or the divided village, names no one of the new ones.
+    assert above(grown, "330192000000", before, 3) == ["330110000000"]
+    assert (above(grown, "330110000000", after, 3), above(grown, "330110000000", after, 2)) == ([], ["330100000000"])
+    assert [above(grown, "330110002052", after, level) for level in (5, 4, 3)] == [[], ["330110002000"], ["330192000000"]]
+
+
+def test_a_change_of_regions_says_what_went_where(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    rows = Tables(grown / "tables").read("mart.region_change").to_pylist()
+    said = {(r["old_code"], r["new_code"]): (r["change_code"], r["village_count"], r["village_share"]) for r in rows}
+    assert said == {
+        ("330110000000", "330191000000"): ("split", 1, pytest.approx(1 / 3)),
+        # The divided village, whose halves lie there, and the one that kept its code.
+        ("330110000000", "330192000000"): ("split", 2, pytest.approx(2 / 3)),
+        ("330110001000", "330191001000"): ("renumbered", 1, 1.0),
+        ("330110001051", "330191001051"): ("renumbered", 1, 1.0),
+        # How much of a village went where nobody says.
+        ("330110002052", "330110002061"): ("split", 0, 0.0),
+        ("330110002052", "330110002062"): ("split", 0, 0.0),
+    }
+
+
+def test_the_tree_of_organisations_says_what_does_not_fit(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    tree = {r["organisation_id"][-2:]: r for r in Tables(grown / "tables").read("theme.organisation_tree").to_pylist()}
+    assert tree["O7"]["organisation_path"] == "hangzhou-O1/hangzhou-O6/hangzhou-O7"
+    assert (tree["O8"]["name_path"], tree["O8"]["depth"], tree["O8"]["tree_state"]) == ("机构O1/机构O9/机构O8", 2, "whole")
+    assert {name for name, r in tree.items() if r["tree_state"] == "ring"} == {"O2", "O3", "O4", "O5"}
+    drift = Tables(grown / "tables").read("theme.organisation_drift").to_pylist()
+    assert {(r["drift_code"], r["subject_id"]) for r in drift if r["subject_type"] != "organisation_name"} == {
+        *(("ring", f"hangzhou-O{n}") for n in (2, 3, 4, 5)),
+        ("parent_below", "hangzhou-O2"),
+        ("parent_elsewhere", "hangzhou-O2"),
+        ("parent_elsewhere", "hangzhou-O7"),
+        ("external_id_shared", "hangzhou-O3"),
+        ("external_id_shared", "hangzhou-O4"),
+        ("external_id_changed", "hangzhou-O2"),
+        ("external_id_missing", "hangzhou-O8"),
+        ("grid_without_organisation", "hangzhou-G2"),
+    }
+    changed = one(grown, "theme.organisation_drift", drift_code="external_id_changed")
+    assert (changed["since"], changed["reason_zh"]) == (at("2026-03-03 00:00:00"), "浙政钉标识由 GO_O2 改为 GO_new")
+    unknown = one(grown, "theme.organisation_drift", unit_name="北山街道", sender_code="hangzhou")
+    assert unknown["drift_code"] == "name_unknown"
+
+
+def test_what_falls_under_an_item_that_was_replaced_is_counted_with_the_new_limit(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    days = {r["business_date"]: r for r in Tables(grown / "tables").read("mart.item_daily").to_pylist() if r["subject_code"] == "0101"}
+    changed_on = at("2026-03-06 00:00:00").date()
+    assert {r["item_code"] for day, r in days.items() if day < changed_on} == {"PA01010000"}
+    assert {r["item_code"] for day, r in days.items() if day >= changed_on} == {"PA01990000"}
+    mapping = one(grown, "mart.item_impact", old_item_code="PA01010000")
+    assert (mapping["new_item_code"], mapping["change_code"], mapping["limit_hours_change"]) == ("PA01990000", "replaced", -12)
+    before = [r for day, r in days.items() if day < changed_on]
+    assert mapping["open_event_count"] == sum(r["open_count"] for r in before) > 0
+    assert mapping["recent_event_count"] == sum(r["subject_count"] for r in before)
 
 
 def test_one_local_id_of_two_senders_is_two_events(lakes: tuple[Path, Path, dict[str, Any]]) -> None:

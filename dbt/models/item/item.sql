@@ -1,4 +1,5 @@
--- one row per item (matter) and version of it; a class of events or type of disputes without a published item is its own, by the vocabulary's word
+-- one row per item (matter) and version of it
+-- A class of events, type of disputes or of tasks without a published item is its own, by the vocabulary's word.
 {{ config(materialized='incremental', unique_key=['item_code', 'item_version']) }}
 with dispute_type as (
     select
@@ -25,6 +26,7 @@ default_item as (
         class.parent_code,
         class.class_code,
         type_of_class.dispute_type_code,
+        cast(null as string) as task_type_code,
         class.limit_hours,
         class.responsible_role,
         class.valid_from,
@@ -40,6 +42,7 @@ default_item as (
         cast(null as string) as parent_code,
         cast(null as string) as class_code,
         dispute_type.dispute_type_code,
+        cast(null as string) as task_type_code,
         cast(null as bigint) as limit_hours,
         cast(null as string) as responsible_role,
         date '1900-01-01' as valid_from,
@@ -47,6 +50,22 @@ default_item as (
     from dispute_type
     left anti join {{ ref('stg_item_catalogue') }} as published on dispute_type.dispute_type_code = published.dispute_type_code
     where dispute_type.class_code is null
+    union all
+    select
+        concat('task-', task_type.code) as item_code,
+        1 as item_version,
+        task_type.name_zh as item_name,
+        cast(null as string) as parent_code,
+        cast(null as string) as class_code,
+        cast(null as string) as dispute_type_code,
+        task_type.code as task_type_code,
+        cast(null as bigint) as limit_hours,
+        cast(null as string) as responsible_role,
+        date '1900-01-01' as valid_from,
+        cast(null as date) as valid_to
+    from {{ source('reference', 'code_list') }} as task_type
+    left anti join {{ ref('stg_item_catalogue') }} as published on task_type.code = published.task_type_code
+    where task_type.list_name = 'task_type'
 )
 
 select
@@ -56,6 +75,7 @@ select
     parent_code,
     class_code,
     dispute_type_code,
+    task_type_code,
     region_level,
     limit_hours,
     limit_kind_code,
@@ -63,6 +83,7 @@ select
     legal_basis,
     valid_from,
     valid_to,
+    replaces_codes,
     false as is_default,
     _sender_code as sender_code,
     feed,
@@ -77,6 +98,7 @@ select
     parent_code,
     class_code,
     dispute_type_code,
+    task_type_code,
     cast(null as bigint) as region_level,
     limit_hours,
     case when limit_hours is not null then 'calendar' end as limit_kind_code,
@@ -84,6 +106,7 @@ select
     cast(null as string) as legal_basis,
     valid_from,
     valid_to,
+    cast(null as string) as replaces_codes,
     true as is_default,
     cast(null as string) as sender_code,
     cast(null as string) as feed,

@@ -7,5 +7,6 @@ select
     region_level,
     parent_code,
     valid_from,
-    valid_to
+    valid_to,
+    replaces_codes
 from {{ source('resolved', 'region') }}
