@@ -205,7 +205,7 @@ def first(run: Run) -> None:
     land(run, "city_platform__region", county, delivery=1, received_at="2026-03-12 00:00:00")
     published = [day("2026-03-07", "makeup_workday"), day("2026-03-09", "holiday")]
     land(run, "province_platform__work_calendar", published, delivery=1, received_at="2026-03-12 00:00:00")
-    items = [item("0904"), item("0101"), item("0105", limit_hours=8, limit_kind_code="working")]
+    items = [item("0904"), item("0101"), item("0105", limit_hours=8, limit_kind_code="working", valid_from=at("2025-01-01 00:00:00").date())]
     land(run, "province_platform__item_catalogue", items, delivery=1, received_at="2026-03-12 00:00:00")
     # The last one of February.
     events = [*(event(n, day=n) for n in range(1, 11)), event(12, day=-20)]
