@@ -12,7 +12,7 @@ import yaml
 MARTS = Path(__file__).parents[2] / "dbt" / "models" / "mart"
 # Totals of every level, kept so that a page needs no sum: the one mart that is not of the lowest region, and whether each city reported.
 OF_EVERY_LEVEL = {"region_overview", "region_reporting"}
-ABOUT_REGIONS = {"mart_region", "mart_region_closure"}
+ABOUT_REGIONS = {"mart_region", "mart_region_closure", "mart_region_closure_history"}
 PERIODS = ("business_date", "business_month", "month_date", "issued_date")
 
 
