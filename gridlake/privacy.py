@@ -235,7 +235,8 @@ def publishable_counts(counts: pa.Table, regions: pa.Table) -> pa.Table:
     told = tree.loc[shown, keys].reset_index(drop=True).join(labels.loc[column].reset_index(drop=True) if len(shown) else labels)
     told = told.assign(**{PERSONS: total[shown, column], "is_suppressed": False})
     withheld = tree.loc[is_listed & ~is_told, keys].assign(is_suppressed=True)
-    schema = counts.schema.append(pa.field("is_suppressed", pa.bool_()))
+    # A count that is withheld is null, whatever the engine says of the mart's column.
+    schema = pa.schema([field.with_nullable(True) for field in counts.schema]).append(pa.field("is_suppressed", pa.bool_()))
     parts = [pa.Table.from_pandas(part.reindex(columns=schema.names), schema, preserve_index=False) for part in (told, withheld)]
     return pa.concat_tables(parts).sort_by([(name, "ascending") for name in (*keys, *kinds)])
 

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from gridlake.privacy import SMALLEST_PUBLISHED_COUNT, _told, publishable_counts
 
-SCHEMA = pa.schema([("region_system", pa.string()), ("region_code", pa.string()), ("person_type_code", pa.string()), ("person_count", pa.int64())])
+_TEXTS = ("region_system", "region_code", "person_type_code")
+# The engines say of a count that it is never null.
+SCHEMA = pa.schema([*((name, pa.string()) for name in _TEXTS), pa.field("person_count", pa.int64(), nullable=False)])
 # A county with two townships, the first of two villages.
 PARENTS = {"c": None, "t1": "c", "t2": "c", "v1": "t1", "v2": "t1", "v3": "t2", "v4": "t2"}
 
