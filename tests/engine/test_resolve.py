@@ -20,7 +20,15 @@ from tests.persons import KEY_PERSONS, crafted, land
 _TEXT, _LONG, _TIME = pa.string(), pa.int64(), pa.timestamp("us", "UTC")
 _REGION = pa.schema([("region_system", _TEXT), ("region_code", _TEXT), ("region_name", _TEXT), ("region_level", _LONG), ("parent_code", _TEXT)])
 _STG_REGION = pa.schema(
-    [*_REGION, ("valid_from", pa.date32()), ("valid_to", pa.date32()), ("source_version", _LONG), ("changed_at", _TIME), ("_source_position", _TEXT)]
+    [
+        *_REGION,
+        ("valid_from", pa.date32()),
+        ("valid_to", pa.date32()),
+        ("replaces_codes", _TEXT),
+        ("source_version", _LONG),
+        ("changed_at", _TIME),
+        ("_source_position", _TEXT),
+    ]
 )
 _STG_GRID = pa.schema([("grid_id", _TEXT), ("local_id", _TEXT), ("region_system", _TEXT), ("region_code", _TEXT)])
 _AUDIT = [("_sender_code", _TEXT), ("_received_at", _TIME), ("_source_position", _TEXT), ("_op", _TEXT)]
