@@ -230,13 +230,21 @@ class FeedLander:
         self._bronze, self._quarantine = f"bronze.{contract.id}", f"quarantine.{contract.id}"
         if not self._tables.exists(self._bronze):
             prepare(run)  # a contract that has come while landers run
-        self._rules = Rules(run, contract, regions)
+        self._contract, self._regions = contract, regions
         self._bronze_schema = self._tables.schema(self._bronze)
-        self._repeats = Repeats(self._tables, self._bronze, contract.repeat_window)
         self._epochs: dict[str, dict[str, int]] = {}
         self._salts = Salts(run.keys)
         self._waiting_rooms: list[WaitingRoom] | None = None
         self.released: Counter[str] = Counter()
+
+    # Made when the first row is judged: of fifty feeds most bring nothing to a landing.
+    @cached_property
+    def _rules(self) -> Rules:
+        return Rules(self._run, self._contract, self._regions)
+
+    @cached_property
+    def _repeats(self) -> Repeats:
+        return Repeats(self._tables, self._bronze, self._contract.repeat_window)
 
     @property
     def gates(self) -> Gates:
@@ -251,7 +259,7 @@ class FeedLander:
     @property
     def contract(self) -> Contract:
         """The contract by which rows are judged now."""
-        return self._rules.contract
+        return self._contract
 
     def is_outdated(self) -> bool:
         """Whether the contract, code lists or regions in force are others than those by which rows are judged; asked between batches."""
@@ -266,11 +274,12 @@ class FeedLander:
         """
         contract, words = self._run.contracts.get(self.contract.id, self.contract), self._run.vocabularies
         is_same_map = words.regions.equals(self._rules.vocabularies.regions)
-        rules = Rules(self._run, contract, self._rules.regions if is_same_map else RegionTree(words.regions))
+        rules = Rules(self._run, contract, self._regions if is_same_map else RegionTree(words.regions))
         with self._tables.only_writer(self._bronze):
             self._tables.ensure(self._bronze, bronze_schema(contract))
         self._bronze_schema = self._tables.schema(self._bronze)
         self._rules, self._waiting_rooms = rules, None
+        self._contract, self._regions = contract, rules.regions
 
     def unfinished(self, deliveries: Sequence[Delivery]) -> Unfinished:
         """How far each table is with the deliveries."""
@@ -365,7 +374,7 @@ class FeedLander:
         if self._waiting_rooms is None:
             from streaming.waiting import rooms_of  # it lands by a FeedLander
 
-            self._waiting_rooms = rooms_of(self.contract.id, self._run, self._rules.regions)
+            self._waiting_rooms = rooms_of(self.contract.id, self._run, self._regions)
         try:
             while sum(left := [room.let_go(at) for room in self._waiting_rooms]):
                 self.released.update({room.feed: rows for room, rows in zip(self._waiting_rooms, left, strict=True)})
