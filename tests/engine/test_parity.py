@@ -19,6 +19,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from gridlake.contracts.staging import MONTH
 from gridlake.privacy import Keys
 from gridlake.tables import Tables
 from tests.conftest import needs_java
@@ -204,7 +205,8 @@ def test_a_planted_difference_is_seen(lakes: Lakes, tmp_path: Path) -> None:
     notes = rows.column("closing_note").to_pylist()
     place = next(number for number, note in enumerate(notes) if note)
     notes[place] += "。"
-    tables.overwrite("business.event", rows.set_column(rows.column_names.index("closing_note"), "closing_note", [notes]))
+    changed = rows.set_column(rows.column_names.index("closing_note"), "closing_note", [notes])
+    tables.overwrite_parts("business.event", changed, MONTH, set(rows.column(MONTH).to_pylist()))
     said = differing({"business.event": content(lakes.embedded)["business.event"]}, content(tmp_path))
     assert "1 against 1 differ" in said["business.event"]
     assert "closing_note" in said["business.event"]
