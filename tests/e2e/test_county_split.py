@@ -185,7 +185,7 @@ def published(divided: Divided, level: int) -> dict[str, int]:
 def test_everything_that_tells_of_the_division_is_accepted(divided: Divided) -> None:
     feeds = divided.lake.document["feeds"]
     assert all(counts["refused"] == counts["waiting"] == 0 for counts in feeds.values()), feeds
-    assert divided.lake.document["checks"]["failed"] == 0
+    assert divided.lake.document["checks"]["critical_failed"] == 0
     assert len(divided.new_events) == 2
 
 
