@@ -17,7 +17,7 @@ CHECKOUT = Path(__file__).parents[2]
 ROOMS = ("gridlake", "streaming", "spark_jobs", "serving")
 # Not in a run: columns that a contract has gained, maintenance, backup (tests in tests/unit of their own kill there), pushes and pulls
 # (tests/streaming/test_push_killed.py and test_pull_*.py).
-ELSEWHERE = {"table.before_columns", "table.after_columns", "table.before_replacing", "table.after_replacing", "backup.before_manifest"} | {
+ELSEWHERE = {"table.before_columns", "table.after_columns", "backup.before_manifest"} | {
     "journal.before_sync", "journal.after_sync", "journal.before_unlink", "answers.before_commit", "answers.after_commit",
     "pull.after_page", "pull.before_place",
 }  # fmt: skip
