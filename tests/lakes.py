@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,15 @@ def content(home: Path, without: Collection[str] = ()) -> dict[str, Rows]:
     tables = Tables(home / "tables")
     left_out = WHEN_AND_WHO.union(without)
     return {n: Rows(tables.schema(n), tuple(tables.files(n)), left_out) for n in tables.names() if n not in NOT_COMPARED}
+
+
+def rows_of(home: Path, sql: str) -> list[tuple[Any, ...]]:
+    """Rows of a lake: `{schema.table}` stands for a table at its newest version."""
+    tables = Tables(home / "tables")
+    named = re.sub(r"\{([a-z0-9_.]+)\}", lambda found: f"read_parquet({tables.files(found[1])})", sql)
+    with duckdb.connect() as connection:
+        connection.execute("set TimeZone = 'UTC'")
+        return connection.execute(named).fetchall()
 
 
 def differing(one: dict[str, Rows], other: dict[str, Rows]) -> dict[str, str]:

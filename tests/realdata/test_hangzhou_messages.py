@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from gridlake.contracts import load
-from gridlake.tables import Tables
 from tests.e2e.conftest import succeed
+from tests.lakes import rows_of
 
 CHECKOUT = Path(__file__).parents[2]
 CONTRACTS = Path(__file__).parent / "contracts"
@@ -51,12 +51,8 @@ class Hangzhou:
     truth: duckdb.DuckDBPyConnection
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of the lake: `{schema.table}` stands for a table at its newest version."""
-        tables = Tables(self.home / "tables")
-        named = re.sub(r"\{([a-z0-9_.]+)\}", lambda found: f"read_parquet({tables.files(found[1])})", sql)
-        with duckdb.connect() as connection:
-            connection.execute("set TimeZone = 'UTC'")
-            return connection.execute(named).fetchall()
+        """Rows of the lake, as `rows_of` gives them."""
+        return rows_of(self.home, sql)
 
     def counted(self, sql: str) -> list[tuple[Any, ...]]:
         """Rows of the lists."""

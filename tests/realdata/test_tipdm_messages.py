@@ -8,17 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
-from gridlake.tables import Tables
 from tests.e2e.conftest import succeed
+from tests.lakes import rows_of
 from tests.realdata.test_hangzhou_messages import CONTRACTS, REALDATA
 
 FILE = REALDATA / "tipdm2020c" / "messages_with_replies.csv.gz"
-# The year after the last answer of the list.
 # The last message is of two days before: a report tells of a week with some.
 AS_OF = "2020-01-10T00:00:00Z"
 
@@ -37,12 +35,8 @@ class Board:
     messages: pd.DataFrame
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """Rows of the lake: `{schema.table}` stands for a table at its newest version."""
-        tables = Tables(self.home / "tables")
-        named = re.sub(r"\{([a-z0-9_.]+)\}", lambda found: f"read_parquet({tables.files(found[1])})", sql)
-        with duckdb.connect() as connection:
-            connection.execute("set TimeZone = 'UTC'")
-            return connection.execute(named).fetchall()
+        """Rows of the lake, as `rows_of` gives them."""
+        return rows_of(self.home, sql)
 
 
 @pytest.fixture(scope="module")
