@@ -23,6 +23,7 @@ from gridlake.contracts.staging import MONTH
 from gridlake.privacy import looks_sensitive
 from gridlake.runs import Run, ledger
 from gridlake.suites import Expected, Severity, Suite, SuiteError
+from gridlake.transform import DBT_STEPS
 
 TABLE = "ops.check_result"
 SCHEMA = pa.schema(
@@ -51,7 +52,6 @@ _OVER_ROWS = frozenset(
     }
 )
 _UNIQUENESS = frozenset({"ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique"})
-_DBT_STEPS = ("stage", "build", "mart")
 _NONE = "false"
 
 
@@ -100,7 +100,7 @@ def check(run: Run) -> dict[str, Any]:
     # A test that fails in dbt and here is one failure; one that fails only in dbt stays one too.
     broken = frozenset(r.test for r in validated if r.test and not r.success)
     results = [*(r for r in _from_dbt(run.steps) if r.test not in broken), *validated]
-    from_dbt = sum(run.steps.get(step, {}).get("tests", {}).get("passed", 0) for step in _DBT_STEPS)
+    from_dbt = sum(run.steps.get(step, {}).get("tests", {}).get("passed", 0) for step in DBT_STEPS)
     # dbt's passed tests come as one line per step; each of them counts.
     passed = sum(r.success for r in results if r.expectation != "dbt_tests") + from_dbt
     checked_at = datetime.now(UTC)
@@ -156,7 +156,7 @@ def _changed_rows(run: Run) -> dict[str, str]:
 
     Nothing where this run's tables are no increments of that one's.
     """
-    before = {run.steps.get(step, {}).get("after_run") for step in _DBT_STEPS}
+    before = {run.steps.get(step, {}).get("after_run") for step in DBT_STEPS}
     path = ledger(run.settings) / f"{before.pop()}.json" if len(before) == 1 else None
     if path is None or not path.exists():
         return {}
@@ -167,7 +167,7 @@ def _changed_rows(run: Run) -> dict[str, str]:
     for feed, since in run.steps["stage"]["since"].items():
         arrived = f"_received_at >= timestamp '{since}'" if since else _NONE
         found |= {f"bronze.{feed}": arrived, f"arrival.{feed}": arrived}
-    for step in _DBT_STEPS:
+    for step in DBT_STEPS:
         for table, months in run.steps[step]["months"].items():
             found[table] = f"{MONTH} in ({', '.join(repr(month) for month in months)})" if months else _NONE
     broken = {failure["suite"] for failure in checked["failures"]}
@@ -175,7 +175,7 @@ def _changed_rows(run: Run) -> dict[str, str]:
 
 
 def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:
-    for step in _DBT_STEPS:
+    for step in DBT_STEPS:
         tests = steps.get(step, {}).get("tests")
         if tests is None:
             continue

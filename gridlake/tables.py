@@ -120,6 +120,11 @@ class Change:
         return Change(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)})
 
 
+def differing_parts(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """The partitions that are not made of the same in two states of a table (`Tables.parts`), in order."""
+    return sorted(value for value in one.keys() | other.keys() if one.get(value) != other.get(value))
+
+
 def make_folder(path: Path) -> None:
     """Create a folder, and those above it, for good: their entries are on the disk."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,14 +26,14 @@ from gridlake.contracts import staging
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
 from gridlake.engine import AT_A_TIME, EMBEDDED
 from gridlake.runs import CUT_SCHEMAS, CUT_TABLES, Run, RunError
-from gridlake.tables import fsync, write_file
+from gridlake.tables import differing_parts, fsync, write_file
 
 LIBRARY = ("theme", "item", "business", "sharing")
 _PROJECT = ("models", "macros", "tests")
 _WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert into|drop table|alter table)\s+(\S+)")
 _CLOCK = re.compile(r"""var\(\s*["']as_of""")
 _SCRATCH = re.compile(r"\bcreate or replace table (changes\.\w+)")
-_DBT_STEPS = ("stage", "build", "mart")
+DBT_STEPS = ("stage", "build", "mart")
 _FAILED = {"error", "fail", "skipped", "runtime error"}
 
 
@@ -62,7 +62,7 @@ def mart(run: Run) -> dict[str, Any]:
 
 def queries(home: Path) -> dict[str, str]:
     """The SQL of each table and view that dbt built in this lake from all of its sources, scratch tables among them; nothing before a build."""
-    kept = (home.absolute() / "dbt" / f"{step}.queries.json" for step in _DBT_STEPS)
+    kept = (home.absolute() / "dbt" / f"{step}.queries.json" for step in DBT_STEPS)
     return {table: sql for file in kept if file.exists() for table, sql in json.loads(file.read_text(encoding="utf-8")).items()}
 
 
@@ -106,8 +106,10 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     models = dbt.models(schemas)
     kept = folder / f"{step}.queries.json"
     anew = history.must_start_anew() or not kept.exists()
-    to_build = models if anew else history.to_build(models)
-    following, moved = ([], {}) if anew else history.following(models, to_build)
+    # Opens every table that the step reads or writes, so once.
+    now = {} if anew else history.states(models)
+    to_build = models if anew else history.to_build(models, now)
+    following, moved = ([], {}) if anew else history.following(models, to_build, now)
     history.begin()
     if to_build:
         options = [*(["--full-refresh"] if anew else []), "--select", *(f"path:{m.path}" for m in to_build)]
@@ -177,32 +179,31 @@ class _History:
                 since[feed] = f"{earliest.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}" if earliest else ""
         return since
 
-    def to_build(self, models: list[_Model]) -> list[_Model]:
+    def to_build(self, models: list[_Model], now: Mapping[str, str | None]) -> list[_Model]:
         """The models whose tables may have to change: what they are made of is not as it was at the last build, or is changed in this step.
 
         A model is a function of the tables that it declares and, with some, of the clock; of the same it would make the same.
         """
-        known, now = self._known.get("tables", {}), self._states(models)
+        known = self._known.get("tables", {})
         moved = {name for name in now if name not in known or known[name] != now[name]}
         new_day = self._known.get("as_of") != self._now["as_of"]
         moving = {m.name for m in models if m.is_given or (m.reads_clock and new_day) or moved & {m.table, *m.tables_above}}
         return [m for m in models if m.name in moving or moving & m.models_above]
 
-    def following(self, models: list[_Model], to_build: list[_Model]) -> tuple[list[str], dict[str, Any]]:
+    def following(self, models: list[_Model], to_build: list[_Model], now: Mapping[str, str | None]) -> tuple[list[str], dict[str, Any]]:
         """The models that need give only what has changed since the last build, and where: by table its version then and the partitions that changed.
 
         A model follows where everything that moved above it is a partitioned table whose former files are still there, or what it looks up
         itself, and its own table is as it was left.
         """
-        known, now = self._known.get("tables", {}), self._states(models)
+        known = self._known.get("tables", {})
         before, parts = self._known.get("versions", {}), self._known.get("parts", {})
-        built_here = {m.table: m.name for m in models}
+        built_here = {m.table for m in models}
         moved: dict[str, Any] = {}
         for name in sorted(n for n in now if known.get(n) != now[n] and n in before and n not in built_here):
             if now[name] and all(Path(file).exists() for file in self._run.tables.files(name, before[name])):
-                held, past = self._run.tables.parts(name, self._run.cut.get(name)), parts.get(name, {})
-                changed = sorted(value for value in held.keys() | past.keys() if held.get(value) != past.get(value))
-                moved[name] = {"version": before[name], "months": changed}
+                held = self._run.tables.parts(name, self._run.cut.get(name))
+                moved[name] = {"version": before[name], "months": differing_parts(held, parts.get(name, {}))}
         by_month = {name for name in moved if name in parts}
         new_day = self._known.get("as_of") != self._now["as_of"]
         building: set[str] = {m.name for m in to_build}
@@ -234,7 +235,7 @@ class _History:
             # A second of doubt: files' clocks are coarser than this one.
             for path in (p for p in folder.rglob("*") if p.stat().st_mtime >= self._began - 1):
                 fsync(path)
-        states = self._states(models)
+        states = self.states(models)
         there = [name for name, state in states.items() if state]
         parts = {name: held for name in there if (held := self._run.tables.parts(name, self._run.cut.get(name)))}
         versions = {name: self._run.cut.get(name, self._run.tables.version(name)) for name in there}
@@ -252,8 +253,7 @@ class _History:
         known = self._known.get("parts", {})
         written = {}
         for model in (m for m in models if m.table in known and m.name in left_alone.union(following)):
-            held = self._run.tables.parts(model.table)
-            written[model.table] = sorted(v for v in held.keys() | known[model.table].keys() if held.get(v) != known[model.table].get(v))
+            written[model.table] = differing_parts(self._run.tables.parts(model.table), known[model.table])
         here = {m.table for m in models}
         for view in (m for m in models if m.is_view):
             below = here & view.tables_above
@@ -270,7 +270,7 @@ class _History:
         """The run whose tables these were made from by increments."""
         return self._known.get("run_id")
 
-    def _states(self, models: list[_Model]) -> dict[str, str | None]:
+    def states(self, models: list[_Model]) -> dict[str, str | None]:
         """What each table that the models write or read is made of; None where there is no table."""
         names = {m.table for m in models if not m.is_view}.union(*(m.tables_above for m in models))
         return {name: self._state(name) for name in sorted(names)}

@@ -98,7 +98,8 @@ def detect(run: Run) -> dict[str, Any]:
     """
     models, factors = load_models(run.settings), load_factors(run.settings)
     used = {w.factor: factors[w.factor] for m in models.values() for w in m.factors}
-    kept = follow.Kept(run, [p for d in (*models.values(), *used.values()) for p in (d.path, d.path.with_suffix(".sql")) if p.exists()])
+    written = (*(f"factor.{subject}" for subject in SUBJECTS), *_FINDING_TABLES)
+    kept = follow.Kept(run, [p for d in (*models.values(), *used.values()) for p in (d.path, d.path.with_suffix(".sql")) if p.exists()], written)
     months = kept.months_to_judge(used.values())
     kept.begin()
     tables: dict[str, int] = {}
@@ -119,7 +120,7 @@ def detect(run: Run) -> dict[str, Any]:
         for name, (schema, key) in _FINDING_TABLES.items():
             tables[name] = results.write_months(run, name, _together([s[name] for s in scored], schema), schema, key, months)
     else:
-        tables |= {name: run.tables.row_count(name) for name in (*(f"factor.{subject}" for subject in SUBJECTS), *_FINDING_TABLES)}
+        tables |= {name: run.tables.row_count(name) for name in written}
     measured = quality_of_findings.measure(run, list(models))
     tables["finding.model_quality"] = results.write(run, "finding.model_quality", measured, quality_of_findings.SCHEMA, ["model", "kind"])
     kept.finish()

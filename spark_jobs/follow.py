@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +15,18 @@ from pyspark.sql import functions as F  # noqa: N812 - the name every PySpark re
 
 from gridlake.contracts.staging import MONTH
 from gridlake.runs import Run
-from gridlake.tables import fsync, write_file
+from gridlake.tables import differing_parts, fsync, write_file
 from spark_jobs.declarations import BUILT_IN, Factor
 from spark_jobs.slices import MOST_LOOKBACK_DAYS, months_compared_with
 
-EVENT, GRID = "business.event", "staging.stg_grid"
-WRITTEN = ("factor.event", "finding.finding", "finding.reason", "finding.evidence")
+EVENT = "business.event"
 
 
 class Kept:
     """The note of the last finished judgement, `<home>/jobs/detect.json`: declarations, code, tables read and written, as they were."""
 
-    def __init__(self, run: Run, declarations: Iterable[Path]) -> None:
-        self._run = run
+    def __init__(self, run: Run, declarations: Iterable[Path], written: Sequence[str]) -> None:
+        self._run, self._written = run, written
         self._file = run.settings.home.absolute() / "jobs" / "detect.json"
         self._known: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {}
         code = [*BUILT_IN.glob("*.py"), *(BUILT_IN / "factors" / "inputs").glob("*.sql")]
@@ -40,7 +39,7 @@ class Kept:
         alike = ("judged_by", "feeds", "reporting", "written")
         if looks_everywhere or not now["parts"] or any(before.get(name) != now[name] for name in alike):
             return None
-        changed = {m for m in now["parts"].keys() | before["parts"].keys() if now["parts"].get(m) != before["parts"].get(m)}
+        changed = set(differing_parts(now["parts"], before["parts"]))
         for name in (n for n in now["grids"] if before["grids"].get(n) != now["grids"][n]):
             past = before["grid_versions"].get(name)
             if past is None or not all(Path(file).exists() for file in self._run.tables.files(name, past)):
@@ -70,7 +69,7 @@ class Kept:
             "feeds": tables.state("staging.feed") if tables.exists("staging.feed") else None,
             # Whether a sender reports steps at all is said of all its events.
             "reporting": sorted(reporting.column(0).to_pylist()),
-            "written": {name: tables.state(name) for name in WRITTEN if tables.exists(name)},
+            "written": {name: tables.state(name) for name in self._written if tables.exists(name)},
         }
 
     def _grid_tables(self) -> list[str]:
