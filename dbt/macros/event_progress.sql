@@ -11,11 +11,7 @@ events in memory instead, of which a row is a hundred times as wide.
         count(*) as step_count,
         count(handling.code) as handling_step_count,
         min(case when step.action_code <> 'report' then step.happened_at end) as first_response_at
-    from (
-        select code
-        from {{ source('reference', 'code_list') }}
-        where list_name = 'step_action' and get_json_object(attributes, '$.is_handling') = 'true'
-    ) as handling
+    from {{ codes_marked('step_action', 'is_handling') }} as handling
     right outer join {{ rows_of_changed(ref('event_step'), months, changed, ['event_id']) }} as step on handling.code = step.action_code
     group by step.event_id
 {%- endmacro %}

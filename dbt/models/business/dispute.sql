@@ -11,22 +11,16 @@ with step as (
     group by dispute_id
 ),
 
-final_state as (
-    select code as state_code
-    from {{ source('reference', 'code_list') }}
-    where list_name = 'dispute_state' and get_json_object(attributes, '$.is_final') = 'true'
-),
-
 measured as (
     select
         dispute.*,
-        final_state.state_code is not null as is_closed,
+        final_state.code is not null as is_closed,
         -- A dispute may end without being closed (withdrawn, not accepted): its clock stops with that change.
-        coalesce(dispute.closed_at, case when final_state.state_code is not null then dispute.changed_at end, {{ as_of() }}) as measured_until,
+        coalesce(dispute.closed_at, case when final_state.code is not null then dispute.changed_at end, {{ as_of() }}) as measured_until,
         item.limit_hours,
         item.limit_kind_code
     from {{ ref('stg_dispute') }} as dispute
-    left join final_state on dispute.state_code = final_state.state_code
+    left join {{ codes_marked('dispute_state', 'is_final') }} as final_state on dispute.state_code = final_state.code
     left join {{ item_limits('dispute_type_code') }} as item
         on dispute.type_code = item.dispute_type_code and {{ in_force('item', 'dispute.business_date') }}
 ),

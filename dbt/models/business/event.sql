@@ -16,15 +16,9 @@
 {% set changed = changed_events() if follows() %}
 {% set months = months_with(this, changed, ['event_id']) + moved_months('event') if changed %}
 {{ gives(months, changed, ['event_id']) if changed }}
-with final_state as (
-    select code as state_code
-    from {{ source('reference', 'code_list') }}
-    where list_name = 'event_state' and get_json_object(attributes, '$.is_final') = 'true'
-),
-
 -- In every join here the narrower side stands first: the embedded engine holds it in memory. This one comes before the others, while the engine
 -- still knows how wide both are.
-stepped as (
+with stepped as (
     select
         reported.*,
         step.step_count,
@@ -45,11 +39,11 @@ coded as (
 measured as (
     select
         reported.*,
-        reported.closed_at is not null or final_state.state_code is not null as is_closed,
+        reported.closed_at is not null or final_state.code is not null as is_closed,
         -- An event may end without being closed (withdrawn, not accepted): its clock stops with that change.
-        coalesce(reported.closed_at, case when final_state.state_code is not null then reported.changed_at end, {{ as_of() }}) as measured_until
-    from final_state
-    right outer join coded as reported on final_state.state_code = reported.state_code
+        coalesce(reported.closed_at, case when final_state.code is not null then reported.changed_at end, {{ as_of() }}) as measured_until
+    from {{ codes_marked('event_state', 'is_final') }} as final_state
+    right outer join coded as reported on final_state.code = reported.state_code
 ),
 
 limited as (

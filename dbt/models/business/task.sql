@@ -6,12 +6,6 @@ with progress as (
     select task_id, count(*) as object_count, sum(case when state_code = 'done' then 1 else 0 end) as done_count
     from {{ ref('task_object') }}
     group by task_id
-),
-
-final_state as (
-    select code as state_code
-    from {{ source('reference', 'code_list') }}
-    where list_name = 'task_state' and get_json_object(attributes, '$.is_final') = 'true'
 )
 
 select
@@ -36,11 +30,11 @@ select
     task.correlation_id,
     coalesce(progress.object_count, cast(0 as bigint)) as object_count,
     coalesce(progress.done_count, cast(0 as bigint)) as done_count,
-    final_state.state_code is not null as is_finished,
+    final_state.code is not null as is_finished,
     coalesce(task.finished_at, {{ as_of() }}) > task.deadline_at as is_overdue,
     task.changed_at,
     task.business_date,
     {{ prefixed('task', audit_columns()) }}
 from {{ ref('stg_task') }} as task
 left join progress on task.task_id = progress.task_id
-left join final_state on task.state_code = final_state.state_code
+left join {{ codes_marked('task_state', 'is_final') }} as final_state on task.state_code = final_state.code

@@ -1,12 +1,6 @@
 -- one row per month of registration, lowest region, sender, type and level of disputes
 {{ config(materialized='incremental', unique_key=['month_date', 'region_system', 'region_code', 'sender_code', 'type_code', 'level_code']) }}
-with settled as (
-    select code as result_code
-    from {{ source('reference', 'code_list') }}
-    where list_name = 'dispute_result' and get_json_object(attributes, '$.is_settled') = 'true'
-),
-
-placed as (
+with placed as (
     {{ at_lowest_region(ref('dispute')) }}
 )
 
@@ -19,15 +13,15 @@ select
     placed.level_code,
     count(*) as dispute_count,
     count(case when placed.is_closed then 1 end) as closed_count,
-    count(settled.result_code) as settled_count,
+    count(settled.code) as settled_count,
     count(case when placed.is_overdue then 1 end) as overdue_count,
     sum(placed.mediation_count) as mediation_count,
     coalesce(sum(placed.handling_minutes), cast(0 as bigint)) as handling_minutes_sum,
     count(placed.handling_minutes) as handling_count,
     coalesce(sum(placed.working_handling_minutes), cast(0 as bigint)) as working_handling_minutes_sum,
     count(placed.working_handling_minutes) as working_handling_count
-from settled
-right outer join placed on settled.result_code = placed.result_code
+from {{ codes_marked('dispute_result', 'is_settled') }} as settled
+right outer join placed on settled.code = placed.result_code
 group by
     {{ month_of('placed.business_date') }},
     placed.region_system,

@@ -26,12 +26,6 @@ tasked as (
     group by origin_id
 ),
 
-final_outcome as (
-    select code as outcome_code
-    from {{ source('reference', 'code_list') }}
-    where list_name = 'handling_outcome' and get_json_object(attributes, '$.is_final') = 'true'
-),
-
 followed as (
     select
         finding.*,
@@ -41,14 +35,14 @@ followed as (
         feedback.opinion_code,
         feedback.closed_at,
         tasked.issued_at,
-        case when final_outcome.outcome_code is not null then handled.handled_at end as handled_at,
+        case when final_outcome.code is not null then handled.handled_at end as handled_at,
         -- A closed loop is over, however it was handled.
         coalesce(coalesce(handled.handled_at, feedback.closed_at, {{ as_of() }}) > handled.deadline_at, false) as is_overdue
     from {{ source('finding', 'finding') }} as finding
     left join feedback on finding.finding_id = feedback.finding_id
     left join handled on finding.finding_id = handled.origin_id
     left join tasked on finding.finding_id = tasked.origin_id
-    left join final_outcome on handled.outcome_code = final_outcome.outcome_code
+    left join {{ codes_marked('handling_outcome', 'is_final') }} as final_outcome on handled.outcome_code = final_outcome.code
 ),
 
 {{ clocked('followed', 'dispatched_at', 'closed_at') }},
