@@ -1,3 +1,30 @@
+{# Some feeds at a time: the statements of an engine share its memory, and each aggregate of all feeds at once would get too little to begin with. #}
+{% macro conservation_blocks(names) -%}
+    {{ return(names | batch(8) | list) }}
+{%- endmacro %}
+
+{# A model's hooks that count its feeds, a scratch table for each block; in increments there may be fewer blocks than hooks. #}
+{% macro conservation_hooks() -%}
+    {%- set hooks = [] -%}
+    {%- for block in conservation_blocks(feeds()) -%}{%- do hooks.append('{{ count_conservation(' ~ loop.index0 ~ ') }}') -%}{%- endfor -%}
+    {{ return(hooks) }}
+{%- endmacro %}
+
+{% macro counted_feeds() -%}
+    {{ return(conservation_blocks(arrived_feeds() if is_incremental() else feeds())) }}
+{%- endmacro %}
+
+{% macro count_conservation(number) -%}
+    {%- set blocks = counted_feeds() -%}
+    {%- if number < blocks | length -%}
+        {{ scratch_table('row_conservation_' ~ number) }}
+        {% for feed in blocks[number] %}
+            {{ conservation_of(feed) }}
+            {{ 'union all' if not loop.last }}
+        {% endfor %}
+    {%- endif -%}
+{%- endmacro %}
+
 {#
 What became of a feed's bronze rows, and how many nobody can account for: `lost_count` keys that landed and are not staged, `strange_count` staged rows that never
 landed. An increment asks it of what has arrived; of what came before nothing was lost, or the counts say so until all is built anew.
