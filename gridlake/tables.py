@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -125,6 +125,10 @@ def differing_parts(one: Mapping[str, str], other: Mapping[str, str]) -> list[st
     return sorted(value for value in one.keys() | other.keys() if one.get(value) != other.get(value))
 
 
+def _digest(lines: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 def make_folder(path: Path) -> None:
     """Create a folder, and those above it, for good: their entries are on the disk."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -147,6 +151,14 @@ def write_file(path: Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
         barrier("file.after_replace", path.name)
         fsync(path.parent)
+
+
+class Standing(NamedTuple):
+    """What a version of a table is made of: digests of its files, as a whole (with its schema) and by partition; empty without partitions."""
+
+    version: int
+    state: str
+    parts: dict[str, str]
 
 
 class Tables:
@@ -343,26 +355,31 @@ class Tables:
         """The Parquet files that make up one version, for readers that know no Delta. Tables of ours have no deletion vectors."""
         return [str(uri) for uri in self._open(name, version).file_uris()]
 
-    def state(self, name: str, version: int | None = None) -> str:
-        """What one version is made of, as a digest: versions that have it in common hold the same rows, as files are never rewritten."""
-        table = self._open(name, version)
-        said = "\n".join([table.schema().to_json(), *sorted(str(uri).removeprefix(str(self.path(name))) for uri in table.file_uris())])
-        return hashlib.sha256(said.encode()).hexdigest()
-
-    def parts(self, name: str, version: int | None = None) -> dict[str, str]:
-        """By value of the partition column what that partition is made of, as `state` says it of the table; empty for a table without partitions.
+    def standing(self, name: str, version: int | None = None) -> Standing:
+        """What one version of a table, the newest by default, is made of.
 
         Our tables are partitioned by one text column at most.
         """
         table = self._open(name, version)
         columns = table.metadata().partition_columns
-        if not columns:
-            return {}
-        actions = pa.table(table.get_add_actions(flatten=True)).select(["path", f"partition.{columns[0]}"])
-        files: dict[str, list[str]] = {}
-        for row in actions.to_pylist():
-            files.setdefault(row[f"partition.{columns[0]}"], []).append(row["path"])
-        return {value: hashlib.sha256("\n".join(sorted(paths)).encode()).hexdigest() for value, paths in files.items()}
+        names = ["path", *(f"partition.{column}" for column in columns)]
+        files = pa.table(table.get_add_actions(flatten=True)).select(names).to_pylist() if table.file_uris() else []
+        by_part: dict[str, list[str]] = {}
+        for file in files if columns else ():
+            by_part.setdefault(file[f"partition.{columns[0]}"], []).append(file["path"])
+        return Standing(
+            int(table.version()),
+            _digest([table.schema().to_json(), *sorted(file["path"] for file in files)]),
+            {value: _digest(sorted(paths)) for value, paths in by_part.items()},
+        )
+
+    def state(self, name: str, version: int | None = None) -> str:
+        """What one version is made of, as a digest: versions that have it in common hold the same rows, as files are never rewritten."""
+        return self.standing(name, version).state
+
+    def parts(self, name: str, version: int | None = None) -> dict[str, str]:
+        """By value of the partition column what that partition is made of; empty for a table without partitions."""
+        return self.standing(name, version).parts
 
     def row_count(self, name: str, version: int | None = None) -> int:
         """Rows in one version, from the log's statistics alone."""

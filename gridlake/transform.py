@@ -26,7 +26,7 @@ from gridlake.contracts import staging
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
 from gridlake.engine import AT_A_TIME, EMBEDDED
 from gridlake.runs import CUT_SCHEMAS, CUT_TABLES, Run, RunError
-from gridlake.tables import differing_parts, fsync, write_file
+from gridlake.tables import Standing, differing_parts, fsync, write_file
 
 LIBRARY = ("theme", "item", "business", "sharing")
 _PROJECT = ("models", "macros", "tests")
@@ -34,6 +34,8 @@ _WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert
 _CLOCK = re.compile(r"""var\(\s*["']as_of""")
 _SCRATCH = re.compile(r"\bcreate or replace table (changes\.\w+)")
 DBT_STEPS = ("stage", "build", "mart")
+# By project folder, what dbt read in it and the digest of its files.
+_PARSED: dict[Path, tuple[str, Any]] = {}
 _FAILED = {"error", "fail", "skipped", "runtime error"}
 
 
@@ -112,7 +114,7 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
     following, moved = ([], {}) if anew else history.following(models, to_build, now)
     history.begin()
     if to_build:
-        options = [*(["--full-refresh"] if anew else []), "--select", *(f"path:{m.path}" for m in to_build)]
+        options = [*(["--full-refresh"] if anew else []), *selection, *_left_out(models, to_build)]
         dbt.follow(following, moved)
         results = dbt.run(options, len(to_build))
         if anew:
@@ -235,11 +237,13 @@ class _History:
             # A second of doubt: files' clocks are coarser than this one.
             for path in (p for p in folder.rglob("*") if p.stat().st_mtime >= self._began - 1):
                 fsync(path)
-        states = self.states(models)
-        there = [name for name, state in states.items() if state]
-        parts = {name: held for name in there if (held := self._run.tables.parts(name, self._run.cut.get(name)))}
-        versions = {name: self._run.cut.get(name, self._run.tables.version(name)) for name in there}
-        self._now |= {"tables": states, "parts": parts, "versions": versions}
+        standing = {name: self._standing(name) for name in self._names(models)}
+        there = {name: table for name, table in standing.items() if table}
+        self._now |= {
+            "tables": {name: table.state if table else None for name, table in standing.items()},
+            "parts": {name: table.parts for name, table in there.items() if table.parts},
+            "versions": {name: table.version for name, table in there.items()},
+        }
         write_file(self._file, json.dumps(self._now).encode())
 
     def months_written(self, models: list[_Model], following: list[str], to_build: list[_Model]) -> dict[str, list[str]]:
@@ -272,15 +276,18 @@ class _History:
 
     def states(self, models: list[_Model]) -> dict[str, str | None]:
         """What each table that the models write or read is made of; None where there is no table."""
-        names = {m.table for m in models if not m.is_view}.union(*(m.tables_above for m in models))
-        return {name: self._state(name) for name in sorted(names)}
+        return {name: table.state if (table := self._standing(name)) else None for name in self._names(models)}
 
-    def _state(self, name: str) -> str | None:
+    @staticmethod
+    def _names(models: list[_Model]) -> list[str]:
+        return sorted({m.table for m in models if not m.is_view}.union(*(m.tables_above for m in models)))
+
+    def _standing(self, name: str) -> Standing | None:
         # Of what goes on growing, the version that the models see.
         version = self._run.cut.get(name)
         if version is None and (name.partition(".")[0] in CUT_SCHEMAS or name in CUT_TABLES or not self._run.tables.exists(name)):
             return None
-        return self._run.tables.state(name, version)
+        return self._run.tables.standing(name, version)
 
 
 class _Dbt:
@@ -299,7 +306,17 @@ class _Dbt:
             "since": since,
         }
         # Without variables: dbt would parse everything anew whenever one of them has changed.
-        self._manifest = self._invoke("parse", []).result
+        self._manifest = self._parsed()
+
+    def _parsed(self) -> Any:
+        """What dbt reads in the project; the steps of one run read it once."""
+        digest = _digest(self._folder, ("sql", "yml"))
+        known = _PARSED.get(self._folder)
+        if known is None or known[0] != digest or not (self._folder / "target" / "manifest.json").exists():
+            known = digest, self._invoke("parse", []).result
+            _PARSED.clear()
+            _PARSED[self._folder] = known
+        return known[1]
 
     def models(self, schemas: tuple[str, ...]) -> list[_Model]:
         """The models of these schemas, by table."""
@@ -397,6 +414,13 @@ class _Dbt:
         return outcome
 
 
+def _left_out(models: list[_Model], to_build: list[_Model]) -> list[str]:
+    """Options that take from the models of a step those that need not be built. dbt asks every node for every path, so paths are few."""
+    names = {m.name for m in to_build}
+    others = [f"path:{m.path}" for m in models if m.name not in names]
+    return ["--exclude", *others] if others else []
+
+
 def _in_order(models: list[_Model]) -> list[_Model]:
     """The models, each after those above it."""
     return sorted(models, key=lambda m: (len(m.models_above), m.name))
@@ -489,8 +513,9 @@ def _schemas_of_overlay(run: Run) -> list[str]:
     return sorted(p.name for p in overlay.iterdir() if p.is_dir() and p.name not in known) if overlay else []
 
 
-def _digest(folder: Path) -> str:
+def _digest(folder: Path, kinds: tuple[str, ...] = ("sql",)) -> str:
     digest = hashlib.sha256()
-    for path in [folder / "dbt_project.yml", *(p for part in ("models", "macros") for p in sorted((folder / part).rglob("*.sql")))]:
+    parts = [folder / part for part in (_PROJECT if "yml" in kinds else ("models", "macros"))]
+    for path in [folder / "dbt_project.yml", *(p for part in parts for kind in kinds for p in sorted(part.rglob(f"*.{kind}")))]:
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()
