@@ -129,6 +129,18 @@ def _digest(lines: Iterable[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _paths_by_part(table: DeltaTable) -> dict[str, list[str]]:
+    """By value of the partition column the files, below the table's folder as its log writes them, in order."""
+    columns = table.metadata().partition_columns
+    if not columns:
+        return {}
+    actions = pa.table(table.get_add_actions(flatten=True)).select(["path", f"partition.{columns[0]}"])
+    paths: dict[str, list[str]] = {}
+    for path, value in sorted(zip(*(column.to_pylist() for column in actions.columns), strict=True)):
+        paths.setdefault(value, []).append(path)
+    return paths
+
+
 def make_folder(path: Path) -> None:
     """Create a folder, and those above it, for good: their entries are on the disk."""
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
@@ -361,17 +373,14 @@ class Tables:
         Our tables are partitioned by one text column at most.
         """
         table = self._open(name, version)
-        columns = table.metadata().partition_columns
-        names = ["path", *(f"partition.{column}" for column in columns)]
-        files = pa.table(table.get_add_actions(flatten=True)).select(names).to_pylist() if table.file_uris() else []
-        by_part: dict[str, list[str]] = {}
-        for file in files if columns else ():
-            by_part.setdefault(file[f"partition.{columns[0]}"], []).append(file["path"])
-        return Standing(
-            int(table.version()),
-            _digest([table.schema().to_json(), *sorted(file["path"] for file in files)]),
-            {value: _digest(sorted(paths)) for value, paths in by_part.items()},
-        )
+        uris = [str(uri).removeprefix(str(self.path(name))) for uri in table.file_uris()]
+        parts = {value: _digest(paths) for value, paths in _paths_by_part(table).items()}
+        return Standing(int(table.version()), _digest([table.schema().to_json(), *sorted(uris)]), parts)
+
+    def files_by_part(self, name: str, version: int | None = None) -> dict[str, list[str]]:
+        """The Parquet files of each partition, in order."""
+        folder = f"{self.path(name)}/"
+        return {value: [f"{folder}{unquote(path)}" for path in paths] for value, paths in _paths_by_part(self._open(name, version)).items()}
 
     def state(self, name: str, version: int | None = None) -> str:
         """What one version is made of, as a digest: versions that have it in common hold the same rows, as files are never rewritten."""

@@ -18,26 +18,21 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from gridlake import catalogue, dictionary, lineage_events, quality
 from gridlake.barriers import barrier
 from gridlake.catalogue import Catalogue, Table
 from gridlake.contracts import Contracts
-from gridlake.contracts.staging import MONTH
-from gridlake.privacy import PERSONS, publishable_counts
 from gridlake.runs import Run
 from gridlake.settings import Settings
 from gridlake.table_pages import Seen
 from gridlake.tables import fsync, write_file
+from serving import mart_database
 from serving.snapshots import CURRENT, DICTIONARY, MANIFEST, MARTS, Manifest, RegionSystem
 
 # The folder in which a snapshot is put together; it is no snapshot, so nobody opens it, and the next publication clears it.
 _UNFINISHED = ".unfinished"
 _PACKAGES = ("gridlake", "streaming", "spark_jobs", "serving")
-# What a drill asks for by equality; with an index it takes half a millisecond whatever the number of grids.
-_INDEXED = tuple((mart, column) for mart in ("mart.region", "mart.region_overview") for column in ("region_code", "parent_code"))
 _BUILDING_STEPS = ("stage", "resolve", "build", "detect", "mart")
 
 
@@ -53,7 +48,8 @@ def publish(run: Run) -> dict[str, Any]:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
 
-    digests, systems = _write_marts(run, marts, unfinished / MARTS)
+    digests = mart_database.write(run, marts, unfinished / MARTS, _last_marts(folder))
+    systems = _region_systems(run, unfinished / MARTS) if "mart.region" in marts else {}
     write_file(unfinished / DICTIONARY, _dictionary(run).encode())
     manifest = _manifest(run, systems, digests, unfinished)
     known = catalogue.of_run(run)
@@ -108,58 +104,16 @@ def _marts(run: Run) -> list[str]:
     return marts
 
 
-def _write_marts(run: Run, marts: list[str], path: Path) -> tuple[dict[str, str], dict[str, RegionSystem]]:
-    digests: dict[str, str] = {}
-    with duckdb.connect(str(path)) as database:
-        database.execute("set TimeZone = 'UTC'")
-        database.execute(f"set memory_limit = '{run.settings.memory_mb}MB'")  # beyond it goes on on disk, beside the file
-        database.execute("create schema mart")
-        with run.progress.task("发布 marts", total=len(marts)) as task:
-            for name in marts:
-                _copy(run, database, name)
-                digests[name] = _row_digest(database, name)
-                task.advance()
-        for number, (name, column) in enumerate(_INDEXED):
-            if name in marts:
-                database.execute(f"create index drill_{number} on {name} ({column})")
-        systems = _region_systems(run, database) if "mart.region" in marts else {}
-    return digests, systems
+def _last_marts(folder: Path) -> Path | None:
+    """The file of the snapshot that is current, None before the first."""
+    path = folder / CURRENT / MARTS
+    return path.resolve() if path.exists() else None
 
 
-def _copy(run: Run, database: duckdb.DuckDBPyConnection, name: str) -> None:
-    if PERSONS in run.tables.schema(name).names:
-        # Not the mart itself: whoever holds the snapshot must not be able to compute a count of a few persons.
-        regions = run.tables.read("mart.region", columns=["region_system", "region_code", "parent_code"])
-        database.register("told", publishable_counts(run.tables.read(name), regions))
-        database.execute(f"create table {name} as select * from told order by all")
-        database.unregister("told")
-        return
-    # Rows in one order whatever order the engine wrote them in: equal marts make equal files to read and equal pages to turn.
-    files = run.tables.files(name)
-    # By which the lake's table is partitioned says nothing that the date does not.
-    columns = [column for column in run.tables.schema(name).names if column != MONTH]
-    if files:
-        shown = ", ".join(columns)
-        database.execute(f"create table {name} as select {shown} from read_parquet($files, union_by_name => true) order by all", {"files": files})
-    else:
-        database.register("empty", run.tables.read(name).select(columns))
-        database.execute(f"create table {name} as select * from empty")
-        database.unregister("empty")
-
-
-def _row_digest(database: duckdb.DuckDBPyConnection, name: str) -> str:
-    """The number of rows and a digest of the rows' digests, in order; sorted on disk where they are many."""
-    whole, count = hashlib.sha256(), 0
-    for batch in database.sql(f"select sha256(to_json(t)) as digest from {name} as t order by digest").to_arrow_reader():
-        count += batch.num_rows
-        (digests,) = pc.binary_join(pa.ListArray.from_arrays([0, batch.num_rows], batch.column(0)), "")
-        whole.update(digests.as_py().encode())
-    return f"{count}:{whole.hexdigest()}"
-
-
-def _region_systems(run: Run, database: duckdb.DuckDBPyConnection) -> dict[str, RegionSystem]:
+def _region_systems(run: Run, marts: Path) -> dict[str, RegionSystem]:
     assert run.as_of is not None
-    found = [str(row[0]) for row in database.execute("select distinct region_system from mart.region order by 1").fetchall()]
+    with duckdb.connect(str(marts), read_only=True) as database:
+        found = [str(row[0]) for row in database.execute("select distinct region_system from mart.region order by 1").fetchall()]
     zones = {system: _time_zone(run.contracts, system) for system in found}
     return {system: RegionSystem(zone, run.as_of.astimezone(ZoneInfo(zone)).date()) for system, zone in zones.items()}
 
@@ -217,13 +171,14 @@ def _seen(run: Run, known: Catalogue, manifest: Manifest, marts: Path) -> dict[s
 
 
 def _examples(database: duckdb.DuckDBPyConnection, mart: Table) -> dict[str, str]:
+    rows = mart_database.newest_rows(database, mart.name)
     # A snapshot leaves out what only partitions a table.
-    published = {c[0] for c in database.execute(f"select * from {mart.name} limit 0").description}
+    published = {c[0] for c in database.execute(f"select * from {rows} limit 0").description}
     columns = [c.name for c in mart.columns.values() if c.name in published and c.classification in ("L1", "L2")]
     if not columns:
         return {}
     # The least one: the same rows give the same page.
-    values = database.execute(f"select {', '.join(f'min({c})' for c in columns)} from {mart.name}").fetchone()
+    values = database.execute(f"select {', '.join(f'min({c})' for c in columns)} from {rows}").fetchone()
     return {name: str(value) for name, value in zip(columns, values or (), strict=True) if value is not None}
 
 

@@ -108,7 +108,7 @@ class Snapshot:
     @cached_property
     def tables(self) -> list[str]:
         """The marts it holds, without their schema."""
-        return [r["table_name"] for r in self.rows("select table_name from duckdb_tables() where schema_name = 'mart' order by 1")]
+        return [r["table_name"] for r in self.rows("select table_name from information_schema.tables where table_schema = 'mart' order by 1")]
 
 
 class Snapshots:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from gridlake.contracts.staging import MONTH
 from gridlake.quality import PublicationStopped
 from gridlake.runs import Run
 from gridlake.settings import CHECKOUT, Settings
@@ -180,6 +182,7 @@ def test_an_empty_mart_keeps_its_columns(small: Marts, tmp_path: Path) -> None:
 
 _PUBLISH = """
 import sys
+from datetime import timedelta
 from pathlib import Path
 from gridlake.runs import Run
 from serving.publish import publish
@@ -226,3 +229,49 @@ def test_publication_writes_a_dictionary_page_for_every_contract(published: Run)
     assert {p.stem for p in folder.glob("*.html")} == {*published.contracts, "index"}
     page: Any = (folder / "town_hall__request.html").read_text(encoding="utf-8")
     assert "市民来件" in page
+
+
+def _by_month(table: pa.Table) -> pa.Table:
+    return table.append_column(MONTH, pc.strftime(table.column("business_date"), format="%Y-%m"))
+
+
+def _run_of_months(home: Path, small: Marts, daily: pa.Table, months: list[str]) -> Run:
+    run = province.run_over(home, {name: table for name, table in small.items() if name != "event_daily"})
+    rows = _by_month(daily)
+    run.tables.overwrite_parts("mart.event_daily", rows.filter(pc.is_in(rows.column(MONTH), pa.array(months))), MONTH, months)
+    return province.checked(run)
+
+
+def _published_days(home: Path) -> list[tuple[Any, ...]]:
+    with duckdb.connect(str(Snapshots(home).open().folder / "marts.duckdb"), read_only=True) as database:
+        return database.sql("select * from mart.event_daily").fetchall()
+
+
+def test_a_month_that_stays_is_taken_from_the_last_snapshot_and_a_changed_one_written_anew(small: Marts, tmp_path: Path) -> None:
+    daily = small["event_daily"]
+    a_year_before = pc.cast(pc.subtract(daily.column("business_date"), pa.scalar(timedelta(days=365))), pa.date32())
+    both = pa.concat_tables([daily.set_column(0, "business_date", a_year_before), daily])
+    months = sorted(set(_by_month(both).column(MONTH).to_pylist()))
+    home, other = tmp_path / "lake", tmp_path / "other"
+    publish(_run_of_months(home, small, both, months))
+    assert sorted(_published_days(home)) == sorted(tuple(row.values()) for row in both.to_pylist())
+
+    newest = max(daily.column("business_date").to_pylist())
+    less = both.filter(pc.not_equal(both.column("business_date"), pa.scalar(newest)))
+    assert 0 < less.num_rows < both.num_rows
+    run = _run_of_months(home, small, less, [f"{newest:%Y-%m}"])
+    for path in run.tables.files_by_part("mart.event_daily")[months[0]]:
+        Path(path).unlink()  # need not be read again
+    increment = publish(run)
+    anew = publish(_run_of_months(other, small, less, months))
+    assert increment["snapshot"]["id"] == anew["snapshot"]["id"]
+    assert _published_days(home) == _published_days(other)
+
+
+def test_months_of_a_snapshot_that_cannot_be_read_are_written_anew(small: Marts, tmp_path: Path) -> None:
+    home, daily = tmp_path / "lake", small["event_daily"]
+    months = sorted(set(_by_month(daily).column(MONTH).to_pylist()))
+    publish(_run_of_months(home, small, daily, months))
+    (Snapshots(home).folder / "current" / "marts.duckdb").write_bytes(b"half")
+    publish(_run_of_months(home, small, daily.slice(1), months))
+    assert len(_published_days(home)) == daily.num_rows - 1
