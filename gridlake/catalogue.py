@@ -9,6 +9,7 @@ import ast
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +18,12 @@ from typing import Any
 import yaml
 from sqlglot.errors import SqlglotError
 
-from gridlake import __version__, lineage, transform
+from gridlake import cache, lineage, transform
 from gridlake.contracts import Contract, Contracts
 from gridlake.contracts.compile import AUDIT, QUARANTINE_SCHEMA, SEALED, TOKEN, bronze_fields
 from gridlake.lineage import Column, Lineage, LineageError, Made
 from gridlake.runs import Run
 from gridlake.settings import Settings
-from gridlake.tables import write_file
 
 # Staged and landed columns are what contracts say of them, so they stand on the contracts' pages.
 _OF_CONTRACTS = ("bronze", "quarantine", "staging")
@@ -31,6 +31,8 @@ _CHINESE = re.compile(r"[\u4e00-\u9fff]")
 _TARGET = re.compile(r"""(ref|source)\(\s*(?:['"]([^'"]+)['"]\s*,\s*)?['"]([^'"]+)['"]\s*\)""")
 # What factors call the tables that they are given a part of.
 _VIEWS = {f"{lineage.SESSION}.event": "business.event", f"{lineage.SESSION}.event_text": "changes.event_text"}
+# Comments and texts of a query; names between backticks are neither.
+_QUOTED = re.compile(r"""--[^\n]*|/\*.*?\*/|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(`[^`]*`)""", re.DOTALL)
 _PARAMETER = re.compile(r"(?<![:\w]):([a-z_][a-z0-9_]*)")
 
 
@@ -92,7 +94,7 @@ def of_run(run: Run) -> Catalogue:
     queries = transform.queries(run.settings.home)
     while True:
         try:
-            return read(run.settings, run.contracts, queries, manifest, folder / "lineage.json")
+            return read(run.settings, run.contracts, queries, manifest)
         except LineageError as error:
             if error.table not in queries:
                 raise
@@ -117,11 +119,8 @@ def of_project(settings: Settings, home: Path) -> Catalogue:
     return read(run.settings, run.contracts, queries, home.absolute() / "dbt" / "target" / "manifest.json")
 
 
-def read(settings: Settings, contracts: Contracts, queries: Mapping[str, str], manifest: Path, kept: Path | None = None) -> Catalogue:
-    """The catalogue of these queries by table, described in dbt's manifest.
-
-    In the file `kept` the lineage stays until the SQL or the columns that it reads are others: telling it takes seconds.
-    """
+def read(settings: Settings, contracts: Contracts, queries: Mapping[str, str], manifest: Path) -> Catalogue:
+    """The catalogue of these queries by table, described in dbt's manifest."""
     project = json.loads(manifest.read_text(encoding="utf-8"))
     models = {f"{n['schema']}.{n['alias']}": n for n in project["nodes"].values() if n["resource_type"] == "model"}
     sources = {f"{s['schema']}.{s['identifier']}": s for s in project["sources"].values() if s["schema"] not in ("bronze", "quarantine")}
@@ -129,7 +128,7 @@ def read(settings: Settings, contracts: Contracts, queries: Mapping[str, str], m
     known |= {f"bronze.{c.id}": _landed(c) for c in contracts.values()}
     known |= {f"quarantine.{c.id}": QUARANTINE_SCHEMA.names for c in contracts.values()}
     declared = {table: _declared(source) for table, source in sources.items()}
-    found = _kept_or_told(kept, queries, known, declared, _Factors(settings))
+    found = _kept_or_told(settings, queries, known, declared, _Factors(settings))
     checks = _checks(project, models)
     examples = _Examples(contracts, found)
     classes = _Classes(contracts, found)
@@ -229,16 +228,18 @@ class _Factors:
 
 
 def _kept_or_told(
-    kept: Path | None, queries: Mapping[str, str], known: Mapping[str, list[str]], declared: Mapping[str, Made], factors: _Factors
+    settings: Settings, queries: Mapping[str, str], known: Mapping[str, list[str]], declared: Mapping[str, Made], factors: _Factors
 ) -> Lineage:
-    asked = [__version__, queries, known, lineage.as_json(Lineage(declared)), factors.inputs, factors.queries, factors.subjects]
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-    if kept and kept.exists() and (document := json.loads(kept.read_text(encoding="utf-8")))["of"] == digest:
-        return lineage.from_json(document["lineage"])
+    code = [Path(module.__file__ or "").read_text(encoding="utf-8") for module in (lineage, sys.modules[__name__])]
+    # Where a column comes from does not hang on what a text says, such as the lake's folder and the clock.
+    shapes = {table: _QUOTED.sub(lambda found: found[1] or "''", sql) for table, sql in queries.items()}
+    asked = [code, shapes, known, lineage.as_json(Lineage(declared)), factors.inputs, factors.queries, factors.subjects]
+    name = f"lineage-{hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()}.json"
+    if document := cache.kept(settings, name):
+        return lineage.from_json(json.loads(document))
     found = lineage.of_queries(queries, known, declared)
     found = Lineage({**found, **factors.made(found, known)})
-    if kept:
-        write_file(kept, json.dumps({"of": digest, "lineage": lineage.as_json(found)}).encode())
+    cache.keep(settings, name, json.dumps(lineage.as_json(found)).encode())
     return found
 
 

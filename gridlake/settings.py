@@ -31,6 +31,9 @@ class Settings(BaseSettings):
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers of the Kafka cluster, with commas between")
     kafka_client: Literal["python", "confluent"] = Field("python", description="kafka-python, or librdkafka, the faster one (gridlake[confluent])")
     kafka_properties: Path | None = Field(None, description="a file of security.protocol=…, sasl.mechanism=… lines to be let into the cluster")
+    cache: Path = Field(
+        Path.home() / ".cache" / "gridlake", description="what any lake may use again: how dbt reads its project, lineage of its SQL; may be deleted"
+    )
     as_of: datetime | None = Field(None, description="fixes 'now' for a run (ISO 8601); default: the data's own clock")
     openlineage_url: str | None = Field(
         None, description="where OpenLineage events are posted (<url>/api/v1/lineage); OPENLINEAGE_URL and its kin count where it is not set"

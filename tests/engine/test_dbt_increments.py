@@ -308,13 +308,14 @@ def build(home: Path, as_of: str, *deliveries: Callable[[Run], None]) -> dict[st
 
 @contextmanager
 def watched() -> Iterator[list[str]]:
-    """The paths of the models that dbt is asked to build in the meantime."""
+    """The paths of the models that dbt builds in the meantime."""
     asked: list[str] = []
     run = transform._Dbt.run
 
     def noted(self: transform._Dbt, options: list[str], models: int) -> list[Any]:
-        asked.extend(o.removeprefix("path:models/").removesuffix(".sql") for o in options if o.startswith("path:"))
-        return run(self, options, models)
+        results = run(self, options, models)
+        asked.extend(r.node.original_file_path.removeprefix("models/").removesuffix(".sql") for r in results)
+        return results
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transform._Dbt, "run", noted)

@@ -85,7 +85,7 @@ def test_keys_are_critical_and_limits_are_warnings() -> None:
     rows, arrival = _of_event()
     assert ("ExpectColumnValuesToNotBeNull", "critical") in _about(rows, "event_id")
     assert ("ExpectColumnValuesToBeUnique", "critical") in _about(rows, "_source_position")
-    assert _about(rows, "class_code") == {(f"ExpectColumnValuesTo{what}", "warning") for what in ("BeOfType", "NotBeNull", "BeInSet")}
+    assert _about(rows, "class_code") == {(f"ExpectColumnValuesTo{what}", "warning") for what in ("NotBeNull", "BeInSet")}
     assert ("ExpectColumnValuesToBeBetween", "warning") in _about(rows, "longitude")
     assert arrival.table == rows.table
 
