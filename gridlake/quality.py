@@ -75,7 +75,6 @@ class Result:
     observed: str
     unexpected_count: int | None
     row_count: int | None = None
-    test: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The result as `check` returns it."""
@@ -97,10 +96,7 @@ def check(run: Run) -> dict[str, Any]:
     Gives `{"checks": {passed, failed, critical_failed}, "failures": [{suite, table, expectation, title, column, severity, observed,
     unexpected_count}], "page": path}`. Does not raise on a broken expectation: `require_publishable` does.
     """
-    validated = [*_fresh(run), *_as_contracted(run), *_validated(run, _suites(run))]
-    # A test that fails in dbt and here is one failure; one that fails only in dbt stays one too.
-    broken = frozenset(r.test for r in validated if r.test and not r.success)
-    results = [*(r for r in _from_dbt(run.steps) if r.test not in broken), *validated]
+    results = [*_from_dbt(run.steps), *_fresh(run), *_as_contracted(run), *_validated(run, _suites(run))]
     from_dbt = sum(run.steps.get(step, {}).get("tests", {}).get("passed", 0) for step in DBT_STEPS)
     # dbt's passed tests come as one line per step; each of them counts.
     passed = sum(r.success for r in results if r.expectation != "dbt_tests") + from_dbt
@@ -188,7 +184,7 @@ def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:
                 observed = "not evaluated" if rows is None else f"{rows:,} rows"
                 name, model = str(test["name"]), str(test["model"])
                 severity: Severity = "critical" if kind == "failures" else "warning"
-                yield Result(suite, title, model, name, "dbt 测试", None, severity, False, observed, rows, test=name)
+                yield Result(suite, title, model, name, "dbt 测试", None, severity, False, observed, rows)
 
 
 def _fresh(run: Run) -> Iterator[Result]:
@@ -370,7 +366,7 @@ def _unevaluated(suite: Suite, expected: Expected, error: Exception | str) -> Re
 
 def _finished(suite: Suite, expected: Expected, success: bool, observed: str, unexpected: int | None, rows: int | None = None) -> Result:
     where = (suite.name, suite.title, suite.table)
-    return Result(*where, expected.type, expected.title, expected.column_name, expected.severity, success, observed, unexpected, rows, expected.test)
+    return Result(*where, expected.type, expected.title, expected.column_name, expected.severity, success, observed, unexpected, rows)
 
 
 def _raised(information: Any) -> str | None:

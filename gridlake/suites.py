@@ -29,6 +29,8 @@ Severity = Literal["critical", "warning"]
 _SHOWN_SCHEMAS = frozenset({"sharing", "mart"})
 _TARGET = re.compile(r"""(ref|source)\(\s*(?:['"]([^'"]+)['"]\s*,\s*)?['"]([^'"]+)['"]\s*\)""")
 _UPSERTS = "_op = 'upsert'"
+# Generic tests in dbt YAML that a suite asks, all of a table in one pass; dbt runs the others itself.
+DBT_TESTS = frozenset({"not_null", "unique", "unique_together", "accepted_values", "in_code_list", "relationships", "refers_to", "holds"})
 
 
 class SuiteError(RunError):
@@ -45,7 +47,6 @@ class Expected:
     title: str
     where: str | None = None
     column: str | None = None  # where it is about a column that only the suite's query has: the one people know
-    test: str | None = None  # the dbt test that it is derived from
 
     @property
     def column_name(self) -> str | None:
@@ -117,14 +118,14 @@ def of_contract(contract: Contract, vocabularies: Vocabularies, senders: Senders
 
 
 def of_project(manifest: Path, contracts: Contracts, vocabularies: Vocabularies, named: Mapping[str, Check]) -> list[Suite]:
-    """A suite for each table that dbt built outside staging: the tests its YAML names, and that nothing sealed shows.
+    """A suite for each table and view that dbt built: the tests its YAML names; outside staging also that nothing sealed shows.
 
     `manifest` is dbt's own reading of its YAML, `<home>/dbt/target/manifest.json`.
     """
     if not manifest.exists():
         raise RunError(f"{manifest}: expected what dbt knows of its project, found none; run `gridlake build` and `gridlake mart` first")
     project = json.loads(manifest.read_text(encoding="utf-8"))
-    models = {i: n for i, n in project["nodes"].items() if n["resource_type"] == "model" and n["schema"] != "staging"}
+    models = {i: n for i, n in project["nodes"].items() if n["resource_type"] == "model"}
     tables = {("ref", "", n["name"]): f"{n['schema']}.{n['alias']}" for n in project["nodes"].values() if n["resource_type"] == "model"}
     tables |= {("source", n["source_name"], n["name"]): f"{n['schema']}.{n['identifier']}" for n in project.get("sources", {}).values()}
     tests: dict[str, list[dict[str, Any]]] = {i: [] for i in models}
@@ -135,11 +136,12 @@ def of_project(manifest: Path, contracts: Contracts, vocabularies: Vocabularies,
     texts = {c.name for contract in contracts.values() for c in contract.columns if c.redact}
     suites = []
     for identity, model in sorted(models.items(), key=lambda item: (item[1]["schema"], item[1]["alias"])):
-        more = [plain, *(named["no_personal_number"].on(name) for name in model["columns"] if name in texts)]
+        is_staged = model["schema"] == "staging"
+        more = [] if is_staged else [plain, *(named["no_personal_number"].on(name) for name in model["columns"] if name in texts)]
         if model["schema"] in _SHOWN_SCHEMAS:
             more.append(named["nothing_sealed"].on())
         suites.append(_Model(model, tables, vocabularies).suite(sorted(tests[identity], key=lambda t: str(t["unique_id"])), more))
-    return suites
+    return [suite for suite in suites if suite.expected]
 
 
 def by_hand(settings: Settings, named: Mapping[str, Check], present: Iterable[str], as_of: datetime) -> list[Suite]:
@@ -221,7 +223,7 @@ class _Model:
 
     def suite(self, tests: Iterable[Mapping[str, Any]], more: Iterable[Expected]) -> Suite:
         """What its tests say, and more."""
-        expected = [replace(e, test=str(test["name"])) for test in tests for e in self._of_test(test)]
+        expected = [e for test in tests for e in self._of_test(test)]
         query = f"select t.*{''.join(self._columns)} from {self.table} as t{''.join(self._joins)}"
         description = (self.model.get("description") or self.model["name"]).splitlines()[0]
         return Suite(self.table, description, self.table, query, (*expected, *more))

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from gridlake.settings import CHECKOUT
 from gridlake.tables import Tables
 
 # Filled anew by every process that writes a table, so not part of "the same tables".
@@ -18,6 +19,10 @@ WHEN_AND_WHO = frozenset({"_received_at", "received_at", "last_received_at", "ru
 # One set of rows a run, by design.
 NOT_COMPARED = frozenset({"ops.check_result"})
 TOLERANCE = 1e-9
+
+
+# Entities whose library is as their feed has it.
+PLAIN = frozenset(model.stem for model in (CHECKOUT / "dbt" / "models").glob("*/*.sql") if "as_reported(" in model.read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)

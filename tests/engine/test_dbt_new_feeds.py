@@ -151,7 +151,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tables, dict[str, d
     run = new_run(folder / "lake", NOW, folder / "declared")
     try:
         requests(run)
-        return run.tables, {name: run.perform(name) for name in ("stage", "resolve", "build", "detect", "mart")}
+        return run.tables, {name: run.perform(name) for name in ("stage", "resolve", "build", "detect", "mart", "check")}
     finally:
         run.close()
 
@@ -196,9 +196,8 @@ def test_a_row_that_the_feeds_select_drops_is_not_lost_unseen(built: Built) -> N
     tables, returned = built
     staged = by(tables, "staging.stg_boston__light", "_source_key")
     assert (staged["L1"]["local_id"], staged["L2"]["local_id"], staged["L3"]["_op"]) == ("L1", None, "delete")
-    broken = {failure["name"]: failure for failure in returned["stage"]["tests"]["failures"]}
-    assert broken["not_null_stg_event_event_id"]["rows"] == 1
-    assert broken["not_null_stg_event_event_id"]["model"] == "stg_event"
+    broken = {(f["table"], f["column"], f["expectation"]): f["unexpected_count"] for f in returned["check"]["failures"]}
+    assert broken["staging.stg_event", "event_id", "ExpectColumnValuesToNotBeNull"] == 1
 
 
 def test_a_new_entity_has_its_union_and_its_ids(built: Built) -> None:

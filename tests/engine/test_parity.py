@@ -24,7 +24,7 @@ from gridlake.privacy import Keys
 from gridlake.tables import Tables
 from tests.conftest import needs_java
 from tests.e2e.conftest import succeed
-from tests.lakes import content, differing
+from tests.lakes import PLAIN, content, differing
 
 CHECKOUT = Path(__file__).parents[2]
 FULL = os.environ.get("GRIDLAKE_TEST_SIZE") == "full"
@@ -38,8 +38,6 @@ DAYS = 3 if FULL else 1
 # A sender's feed of at least so many files comes again every day, any other on one.
 DAILY = 6
 LATE_REGIONS = 20
-# Entities whose library is as their feed has it. On Apache Spark each of their models costs seconds a day, so but for full size they come once.
-PLAIN = {model.stem for model in (CHECKOUT / "dbt" / "models").glob("*/*.sql") if "as_reported(" in model.read_text(encoding="utf-8")}
 
 
 @dataclass(frozen=True)
@@ -88,6 +86,7 @@ def deliveries(inbox: Path, folder: Path) -> list[Path]:
         several = any(len(list(place.iterdir())) > 1 for place in senders)
         for place in senders:
             files = sorted(place.iterdir())
+            # On Apache Spark each of their models costs seconds a day, so but for full size they come once.
             if place.parent.name in PLAIN and not FULL:
                 late = {}
             elif len(files) >= DAILY:

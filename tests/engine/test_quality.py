@@ -221,7 +221,7 @@ def test_page_needs_nothing_from_elsewhere_and_shows_the_broken_first(broken: La
 
 def test_a_sound_lake_passes_and_may_be_published(sound: Lake) -> None:
     assert sound.result["failures"] == []  # type: ignore[attr-defined]
-    assert sound.result["checks"]["passed"] > 80  # type: ignore[attr-defined]
+    assert sound.result["checks"]["passed"] > 60  # type: ignore[attr-defined]
     require_publishable(sound.run)
 
 
