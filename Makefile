@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := .uv/bin/uv
 STAMP := $(VENV)/.stamp
+AIRFLOW_STAMP := .airflow/venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop test test-deep lint bench bench-simulator bench-landing bench-push bench-run bench-identity chaos dictionary lock clean
+.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop airflow airflow-stop airflow-lock screenshots test test-deep lint bench bench-simulator bench-landing bench-push bench-run bench-identity chaos dictionary lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -46,6 +47,23 @@ kafka: $(STAMP) ## a Kafka broker at 127.0.0.1:9092, returns when it answers (ne
 
 kafka-stop: $(STAMP) ## stop it
 	$(BIN)/python infra/kafka/server.py stop
+
+$(AIRFLOW_STAMP): infra/airflow/requirements.txt | $(UV)
+	test -x .airflow/venv/bin/python || $(UV) venv --quiet --python $(PYTHON) .airflow/venv
+	$(UV) pip sync --quiet --compile-bytecode --python .airflow/venv/bin/python infra/airflow/requirements.txt
+	touch $@
+
+airflow: $(STAMP) $(AIRFLOW_STAMP) ## Apache Airflow in its own environment at http://127.0.0.1:8080, returns when healthy; state stays in .airflow/
+	$(BIN)/python infra/airflow/server.py start
+
+airflow-stop: $(STAMP) ## stop it
+	$(BIN)/python infra/airflow/server.py stop
+
+airflow-lock: | $(UV) ## new infra/airflow/requirements.txt from requirements.in
+	$(UV) pip compile --quiet --python-version 3.11 infra/airflow/requirements.in --no-header --no-annotate --output-file infra/airflow/requirements.txt
+
+screenshots: $(STAMP) ## pictures of every page of the servers that run, into screenshots/ (needs node, npm, chromium)
+	$(BIN)/python infra/screenshots/take.py
 
 # A file of tests stays in one process, whose servers they share; files go in the order of the folders, in which those of minutes come early.
 test: $(STAMP) lint ## everything that CI runs

@@ -21,7 +21,7 @@ from gridlake import __version__, runs
 from gridlake.contracts import ContractError
 from gridlake.credentials import CredentialError
 from gridlake.engine import EngineError
-from gridlake.runs import STEPS, Run, RunError
+from gridlake.runs import LIBRARY, STEPS, Run, RunError
 from gridlake.senders import SenderError
 from gridlake.settings import Settings
 from gridlake.tables import DiskFull, Fenced, Held
@@ -119,22 +119,30 @@ def main() -> None:
     """
 
 
+def _own_options(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that only this step has."""
+    if name == "build":
+        return click.option("--library", type=click.Choice(LIBRARY), help="Only this one; those that it reads come first. Default: all, in one go.")
+    return lambda function: function
+
+
 def _add_step(name: str) -> None:
     below = f"gridlake.commands.{name}"
     # A step that rooms have added commands to is itself still a command.
     kind: dict[str, Any] = {"cls": Commands, "found_in": below, "invoke_without_command": True} if entry_points(group=below) else {}
 
     @main.command(name, help=HELP[name], short_help=HELP[name].split(":")[0].split(".")[0], **kind)
+    @_own_options(name)
     @click.option("--run-id", help="The run this step belongs to; a DAG passes the same id to every step. Default: a new run on what is landed.")
     @click.pass_context
     @command_options
-    def step(context: click.Context, settings: Settings, as_json: bool, run_id: str | None) -> None:
+    def step(context: click.Context, settings: Settings, as_json: bool, run_id: str | None, **options: str | None) -> None:
         if context.invoked_subcommand:
             return
         with runs.only_writer(settings):
             run = Run.resume(settings, run_id) if run_id else Run.start(settings)
             try:
-                result = run.perform(name)
+                result = run.perform(name, **{option: value for option, value in options.items() if value is not None})
             except _stopping() as error:
                 fail(error, as_json=as_json)
             finally:

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 STEPS = ("land", "stage", "resolve", "build", "detect", "mart", "check", "publish", "report")
+# What the step `build` makes, one schema each.
+LIBRARY = ("theme", "item", "business", "sharing")
 CUT_SCHEMAS = ("bronze", "quarantine")
 CUT_TABLES = ("ops.receipt",)
 # The clocks that say how far the data have come; a contract that conforms to an entity maps its own columns to them.
@@ -50,7 +52,7 @@ _RUN_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+~@=-]{0,199}")
 _LOCK_BYTES = 8 << 10
 
 Cut: TypeAlias = dict[str, int]
-Step: TypeAlias = Callable[["Run"], dict[str, Any]]
+Step: TypeAlias = Callable[..., dict[str, Any]]
 
 
 class RunError(Exception):
@@ -170,14 +172,14 @@ class Run:
         self.save()
         return self.cut
 
-    def perform(self, name: str) -> dict[str, Any]:
+    def perform(self, name: str, **options: str) -> dict[str, Any]:
         """One step, timed and entered in the ledger; the last one ends the run, one that fails stops it."""
         footprint = Footprint()
         require_usable(self.settings.engine, self.settings.tables)
         try:
             if name in STEPS[1:] and not self.cut:
                 self.take_cut()
-            self.steps[name] = _step(name)(self)
+            self.steps[name] = _step(name)(self, **options)
         except BaseException:
             self.state = "stopped"
             with suppress(DiskFull):

@@ -10,7 +10,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -26,10 +26,9 @@ from gridlake.barriers import barrier
 from gridlake.contracts import staging
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
 from gridlake.engine import AT_A_TIME, EMBEDDED
-from gridlake.runs import CUT_SCHEMAS, CUT_TABLES, Run, RunError
+from gridlake.runs import CUT_SCHEMAS, CUT_TABLES, LIBRARY, Run, RunError
 from gridlake.tables import Standing, differing_parts, fsync, write_file
 
-LIBRARY = ("theme", "item", "business", "sharing")
 _PROJECT = ("models", "macros", "tests")
 _WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert into|drop table|alter table)\s+(\S+)")
 _CLOCK = re.compile(r"""var\(\s*["']as_of""")
@@ -52,9 +51,16 @@ def stage(run: Run) -> dict[str, Any]:
     return {**done, "tables": {**written, **done["tables"]}}
 
 
-def build(run: Run) -> dict[str, Any]:
-    """The libraries: theme, item, business, sharing."""
-    return _build(run, "build", LIBRARY)
+def build(run: Run, library: str | None = None) -> dict[str, Any]:
+    """The libraries: theme, item, business, sharing. One of them where it is named: the others are given then, as an earlier step's tables are.
+
+    A lake may be built either way, now and then: each way compares the tables with those that it left.
+    """
+    if library is None:
+        return _build(run, "build", LIBRARY)
+    built = run.steps.get("build", {}).get("libraries", {})
+    done = _build(run, f"build.{library}", (library,), missing={name for name in LIBRARY if name not in built} - {library})
+    return _with_others(run, library, done)
 
 
 def mart(run: Run) -> dict[str, Any]:
@@ -100,14 +106,49 @@ def assemble(run: Run) -> Path:
     return folder
 
 
-def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
+def _see_own_stage(run: Run, step: str) -> None:
+    """Raise RunError where another run has made the staging tables anew since this run made them: what follows would be of two cuts."""
+    made = run.settings.home.absolute() / "dbt" / "stage.built.json"
+    if step == "stage" or "stage" not in run.steps or not made.exists():
+        return
+    maker = json.loads(made.read_text(encoding="utf-8")).get("run_id", run.run_id)
+    if maker != run.run_id:
+        raise RunError(f"run {run.run_id}: {step} expected the staging tables of this run, run {maker} has made them anew; go on with that one")
+
+
+def _with_others(run: Run, library: str, done: dict[str, Any]) -> dict[str, Any]:
+    """What the step `build` gives of all libraries that this run has built one by one."""
+    parts = {**run.steps.get("build", {}).get("libraries", {}), library: done}
+    tests = [part["tests"] for part in parts.values()]
+    after = {part["after_run"] for part in parts.values()}
+    return {
+        "tables": {table: rows for part in parts.values() for table, rows in part["tables"].items()},
+        "tests": {
+            **{state: sum(t[state] for t in tests) for state in ("passed", "failed")},
+            **{kind: [found for t in tests for found in t[kind]] for kind in ("failures", "warnings")},
+        },
+        "months": {table: months for part in parts.values() for table, months in part["months"].items()},
+        "since": done["since"],
+        # Increments of different runs are none of one run's.
+        "after_run": after.pop() if len(after) == 1 and len(parts) == len(LIBRARY) else None,
+        "libraries": parts,
+    }
+
+
+def _build(run: Run, step: str, schemas: tuple[str, ...], missing: Collection[str] = ()) -> dict[str, Any]:
+    """Build the models of these schemas. `missing` are libraries that this run has not built: RunError where a model reads one."""
+    _see_own_stage(run, step)
     folder = assemble(run)
     selection = ["--select", *(f"path:models/{schema}" for schema in schemas)]
     history = _History(folder, step, run)
     since = history.arrived_since()
     dbt = _Dbt(run, folder, step, since)
     models = dbt.models(schemas)
-    kept = folder / f"{step}.queries.json"
+    if awaited := sorted(set(missing) & {table.partition(".")[0] for m in models for table in m.tables_above}):
+        first = f"gridlake build --run-id {run.run_id} --library {awaited[0]}"
+        raise RunError(f"run {run.run_id}: {step} reads {', '.join(awaited)}, which this run has not built; do: {first}")
+    # The libraries built one by one share their file with the whole step, which makes the same of the same project.
+    kept = folder / f"{step.partition('.')[0]}.queries.json"
     anew = history.must_start_anew() or not kept.exists()
     # Opens every table that the step reads or writes, so once.
     now = {} if anew else history.states(models)
@@ -120,7 +161,8 @@ def _build(run: Run, step: str, schemas: tuple[str, ...]) -> dict[str, Any]:
         results = dbt.run(options, len(to_build))
         if anew:
             # What an increment asks is a part of it.
-            write_file(kept, json.dumps({**dbt.scratch_queries, **_queries(results)}).encode())
+            others = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() and step not in DBT_STEPS else {}
+            write_file(kept, json.dumps({**others, **dbt.scratch_queries, **_queries(results)}).encode())
     months = history.months_written(models, following, to_build)
     history.finish(models, (run.settings.tables / schema for schema in schemas))
     dbt.test_only(months)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
@@ -65,6 +66,40 @@ def end(pid: int, since: str, seconds: float, what: str) -> None:
         wait_for(lambda: began(pid) != since, seconds, f"{what} ({pid}) to end")
     except ServerError:
         os.kill(pid, signal.SIGKILL)
+
+
+def marked(variable: str, value: str) -> list[int]:
+    """The processes of this user that were started with this value of a variable, and that have not ended."""
+    mark = f"{variable}={value}".encode()
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            surroundings = (folder / "environ").read_bytes()
+        except OSError:
+            continue
+        if mark in surroundings.split(b"\0") and began(int(folder.name)):
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+def end_all(chiefs: Sequence[int], left: Callable[[], list[int]], seconds: float, what: str) -> None:
+    """Ask the chiefs of a server to end, and kill whoever of `left` has not after so many seconds; raises ServerError where that does not help."""
+    for pid in chiefs:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    try:
+        wait_for(lambda: not left(), seconds if chiefs else 0, f"{what} to end")
+    except ServerError:
+        # What is killed may be starting another.
+        wait_for(lambda: not _killed(left()), seconds, f"{what} to end, killed")
+
+
+def _killed(pids: Sequence[int]) -> bool:
+    """Kill them; whether there were any."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return bool(pids)
 
 
 def free_port() -> int:

@@ -211,13 +211,13 @@ class Judged:
         return letters.tobytes()
 
 
-def prepare(run: Run) -> None:
-    """Create the tables of every feed, and add the columns that its contract has gained."""
+def prepare(run: Run, feeds: Iterable[str] | None = None) -> None:
+    """Create the tables of these feeds (of every feed unless given), and add the columns that their contracts have gained."""
     with run.tables.only_writer(receipts.TABLE):  # another lander may be starting too
         run.tables.ensure(receipts.TABLE, RECEIPT_SCHEMA)
-    for feed, contract in run.contracts.items():
+    for feed in run.contracts if feeds is None else feeds:
         with run.tables.only_writer(f"bronze.{feed}"):
-            run.tables.ensure(f"bronze.{feed}", bronze_schema(contract))
+            run.tables.ensure(f"bronze.{feed}", bronze_schema(run.contracts[feed]))
             run.tables.ensure(f"quarantine.{feed}", QUARANTINE_SCHEMA)
 
 
@@ -229,7 +229,7 @@ class FeedLander:
         self._tables: Tables = run.tables
         self._bronze, self._quarantine = f"bronze.{contract.id}", f"quarantine.{contract.id}"
         if not self._tables.exists(self._bronze):
-            prepare(run)  # a contract that has come while landers run
+            prepare(run, [contract.id])  # a contract that has come while landers run
         self._contract, self._regions = contract, regions
         self._bronze_schema = self._tables.schema(self._bronze)
         self._epochs: dict[str, dict[str, int]] = {}

@@ -29,7 +29,7 @@ from streaming.rows import Chunk, Connector, Delivery, DeliveryChanged, cut
 # A chunk is landed whole or not at all. It is cut by the delivery's own rows alone, so a repeat cuts it at the same ones.
 CHUNK_ROWS = 100_000
 CHUNK_BYTES = 64 << 20
-# Held while files are landed: two that land the same file at once would meet at its app transaction.
+# Held while a whole inbox is landed; `inbox.<feed>` while a feed of it is.
 INBOX = "inbox"
 # Small files share a batch, and so a commit; beyond so many of them a commit's list of transactions grows long.
 _MOST_CHUNKS = 2000
@@ -107,17 +107,34 @@ def land_from(run: Run, connector: Connector) -> dict[str, Counts]:
     released: Counter[str] = Counter()
     prepare(run)
     for feed in gates.in_order(run.contracts):
-        lander = FeedLander(run, run.contracts[feed], regions)
-        counts[feed] = _InboxLander(run, lander, connector).land() if feed in ready else Counts()
-        # What a killed replay or lander has left open, and what others have landed.
-        Replay(run, lander).finish()
-        lander.open_gates()
-        released.update(lander.released)
+        counts[feed], let_go = _land_feed(run, connector if feed in ready else None, feed, regions)
+        released.update(let_go)
     for feed in sorted(ready - run.contracts.keys()):
         counts[feed] = _refuse_unrouted(run, connector, feed)
     for feed, rows in released.items():
         counts[feed].released = rows
     return counts
+
+
+def land_feed(run: Run, connector: Connector, feed: str) -> Counts:
+    """Land what a connector has ready of one feed, beside others who land other feeds; `released` are the rows of all feeds that this let go."""
+    prepare(run, [feed])
+    ready = feed in connector.feeds()
+    counts, released = _land_feed(run, connector if ready else None, feed, RegionTree(run.vocabularies.regions))
+    counts.released = sum(released.values())
+    return counts
+
+
+def _land_feed(run: Run, connector: Connector | None, feed: str, regions: RegionTree) -> tuple[Counts, Counter[str]]:
+    """The counts of one feed, and by feed the rows that its landing let go."""
+    # Two that land the same file at once would meet at its app transaction.
+    with run.tables.only_writer(f"{INBOX}.{feed}"):
+        lander = FeedLander(run, run.contracts[feed], regions)
+        counts = _InboxLander(run, lander, connector).land() if connector else Counts()
+        # What a killed replay or lander has left open, and what others have landed.
+        Replay(run, lander).finish()
+        lander.open_gates()
+    return counts, lander.released
 
 
 class _InboxLander:

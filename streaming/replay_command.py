@@ -15,6 +15,7 @@ from gridlake.runs import Run, RunError
 from gridlake.settings import Settings
 from streaming.feed_lander import FeedLander, prepare
 from streaming.held import HeldRows, Wanted
+from streaming.inbox_command import feed_id
 from streaming.quarantine import REFUSED, UNROUTED, WAITING
 from streaming.replay import Replay
 from streaming.waiting import WaitingRoom
@@ -29,13 +30,6 @@ _KINDS = """
     group by all
     order by rows desc, rule, field, sender_code
 """
-
-
-def _feed_id(run: Run, feed: str) -> str:
-    found = feed.replace(".", "__", 1)
-    if found not in set(run.contracts):
-        raise RunError(f"--feed {feed}: expected <source>.<feed> of a contract, one of {', '.join(c.replace('__', '.', 1) for c in run.contracts)}")
-    return found
 
 
 @click.command()
@@ -69,7 +63,7 @@ def replay(
     if is_waiting and (reason or since or sender or dry_run):
         raise RunError("--waiting takes none of --reason, --since, --sender and --dry-run: a gate is open or it is not")
     run = Run.start(settings)
-    feeds = [_feed_id(run, feed)] if feed else list(run.contracts)
+    feeds = [feed_id(run, feed)] if feed else list(run.contracts)
     wanted = Wanted((REFUSED,), reason, sender, since.replace(tzinfo=UTC) if since else None)
     prepare(run)
     regions = RegionTree(run.vocabularies.regions)
@@ -138,7 +132,7 @@ def _filters(function: Any) -> Any:
 def list_reasons(settings: Settings, as_json: bool, feed: str | None, sender: str | None, since: datetime | None, rule: str | None) -> None:
     """Every reason: state, rule, field, rows, senders, first and last seen."""
     run = Run.start(settings, quiet=True)
-    kinds = [k for name in ([_feed_id(run, feed)] if feed else [*run.contracts, UNROUTED]) for k in kinds_of(run, name, sender, since, rule)]
+    kinds = [k for name in ([feed_id(run, feed)] if feed else [*run.contracts, UNROUTED]) for k in kinds_of(run, name, sender, since, rule)]
     found = _gathered(kinds)
 
     def text(console: Console) -> None:
@@ -168,7 +162,7 @@ def list_reasons(settings: Settings, as_json: bool, feed: str | None, sender: st
 def show_reasons(settings: Settings, as_json: bool, feed: str, sender: str | None, since: datetime | None, rule: str | None) -> None:
     """One feed's reasons by sender, with what was expected and the kind of value that came; what a replay would need, and never a value."""
     run = Run.start(settings, quiet=True)
-    found = kinds_of(run, _feed_id(run, feed), sender, since, rule)
+    found = kinds_of(run, feed_id(run, feed), sender, since, rule)
 
     def text(console: Console) -> None:
         for entry in found:

@@ -17,7 +17,7 @@ from deltalake import DeltaTable
 
 from gridlake import quality, transform
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA
-from gridlake.runs import Run
+from gridlake.runs import LIBRARY, Run, RunError
 from gridlake.tables import Tables
 from tests.engine.bronze import at, land, new_run
 
@@ -396,6 +396,39 @@ def test_a_table_that_something_else_has_changed_is_built_again(lakes: tuple[Pat
         run.close()
     assert set(asked) == {"business/event_step", "business/event"}
     assert tables.read("business.event_step").sort_by("step_id").equals(steps.sort_by("step_id"))
+
+
+def test_libraries_built_one_by_one_are_those_of_the_whole_step(lakes: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    grown, _, _ = lakes
+    shutil.copytree(grown, tmp_path / "lake")
+    shutil.copytree(grown.parent / "declared", tmp_path / "declared")
+    tables = Tables(tmp_path / "lake" / "tables")
+    tables.overwrite("theme.grid", tables.read("theme.grid").slice(0, 0))
+    run = new_run(tmp_path / "lake", LAST, tmp_path / "declared", run_id="one by one")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transform._Dbt, "test", lambda *_: [])
+        try:
+            run.perform("stage")
+            with pytest.raises(RunError, match="build.business reads item, theme, which this run has not built"):
+                run.perform("build", library="business")
+            done = [run.perform("build", library=library) for library in ("theme", "item", "business", "sharing")][-1]
+            with watched() as asked:
+                run.perform("build", library="business")
+        finally:
+            run.close()
+    assert asked == [], "nothing has changed since"
+    assert {name.partition(".")[0] for name in done["tables"]} == set(LIBRARY)
+    for name in done["tables"]:
+        one_way, other_way = tables.read(name), Tables(grown / "tables").read(name)  # noqa: F841 - DuckDB reads them by name
+        assert duckdb.sql("(from one_way except all from other_way) union all (from other_way except all from one_way)").fetchall() == [], name
+
+
+def test_a_run_does_not_go_on_with_the_staging_tables_of_another(lakes: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    shutil.copytree(lakes[0], tmp_path / "lake")
+    overtaken = new_run(tmp_path / "lake", LAST, lakes[0].parent / "declared", run_id="overtaken")
+    overtaken.steps["stage"] = {}
+    with pytest.raises(RunError, match="run overtaken: mart expected the staging tables of this run, run test has made them anew"):
+        overtaken.perform("mart")
 
 
 def test_models_of_what_happens_follow_the_changes(lakes: tuple[Path, Path, dict[str, Any]]) -> None:

@@ -1,0 +1,107 @@
+"""The operator of every task: starts `gridlake …` in gridlake's own environment and shows what it answered as the task's output."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+# Where the gridlake of the project's own environment is; what it reads and writes follows from the other GRIDLAKE_ variables.
+COMMAND = "GRIDLAKE_COMMAND"
+# What is wrong with declarations or data is so at the next try too.
+_NOT_MENDED_BY_WAITING = {"PublicationStopped", "ReportStopped", "ContractError", "SenderError", "VocabularyError", "CredentialError"}
+# What a step tells the next one, and the whole of an output's size.
+_NOT_SHOWN = {"months", "since", "after_run", "libraries"}
+# A process that is told to end finishes the commit that it has begun.
+_SECONDS_TO_END = 30
+LABEL = "{{ label }}"
+
+
+class Gridlake(BaseOperator):
+    """One command. Its JSON answer is the output (`return_value`), its log the task's, its error the task's failure.
+
+    A task that was killed with its worker may leave the command running: the next try waits for it by failing until the lake is free.
+    """
+
+    template_fields = ("arguments",)
+    ui_color = "#e3edf7"
+
+    def __init__(self, *, arguments: Sequence[str], shown_as: str = "", **given: Any) -> None:
+        super().__init__(**given)
+        self.arguments, self.shown_as = arguments, shown_as
+        self._process: subprocess.Popen[str] | None = None
+
+    def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
+        """Run the command; gives what it answered."""
+        _show(context, self.shown_as or _last(self.arguments))
+        answer = told(self.call(self.arguments), self.arguments)
+        _show(context, f"{self.shown_as or _last(self.arguments)}{said(answer)}")
+        for outlet in self.outlets:
+            context["outlet_events"][outlet].extra = for_event(answer)
+        return answer
+
+    def call(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """What `gridlake <arguments> --json` prints; raises AirflowException with its error."""
+        command = [os.environ.get(COMMAND, "gridlake"), *(str(a) for a in arguments), "--json"]
+        self.log.info("%s", " ".join(command))
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        listening = threading.Thread(target=self._repeat, args=(self._process.stderr,))
+        listening.start()
+        printed = self._process.stdout.read() if self._process.stdout else ""
+        ended_with = self._process.wait()
+        listening.join()
+        answer = json.loads(printed) if printed.strip() else {}
+        if ended_with:
+            kind = AirflowFailException if answer.get("error") in _NOT_MENDED_BY_WAITING else AirflowException
+            raise kind(answer.get("message") or f"gridlake {' '.join(arguments)} 以 {ended_with} 结束，原因见日志")
+        return answer if isinstance(answer, dict) else {"entries": answer}
+
+    def on_kill(self) -> None:
+        """End the command with its task."""
+        if self._process and self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(_SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+    def _repeat(self, lines: Any) -> None:
+        for line in lines:
+            self.log.info("%s", line.rstrip())
+
+
+def told(answer: Mapping[str, Any], arguments: Sequence[str] = ()) -> dict[str, Any]:
+    """What an engineer looks for in an answer: rows, tests, refused shares. Of one library among several that library's."""
+    library = arguments[arguments.index("--library") + 1] if "--library" in arguments else None
+    chosen = {"run_id": answer.get("run_id"), **answer["libraries"][library]} if library else answer
+    shown = {name: value for name, value in chosen.items() if name not in _NOT_SHOWN}
+    if isinstance(tables := shown.get("tables"), dict) and all(isinstance(rows, int) for rows in tables.values()):
+        shown["rows"] = sum(tables.values())
+    return shown
+
+
+def said(answer: Mapping[str, Any]) -> str:
+    """The same in few words, for the label of a mapped task."""
+    if "received" not in answer:
+        return ""
+    share = f" 拒 {answer['refused_pct']}%" if answer.get("refused_pct") else ""
+    return f" 收 {answer['received']:,}{share}"
+
+
+def for_event(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What goes with an asset's event: numbers, ids and what stands in them, no long lists."""
+    return {name: value for name, value in answer.items() if isinstance(value, (int, float, str)) or name in {"pending", "snapshot"}}
+
+
+def _show(context: Mapping[str, Any], label: str) -> None:
+    context["label"] = label  # type: ignore[index]
+
+
+def _last(arguments: Sequence[str]) -> str:
+    return str(arguments[-1]) if arguments else ""
