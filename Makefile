@@ -63,7 +63,7 @@ airflow-lock: | $(UV) ## new infra/airflow/requirements.txt from requirements.in
 	$(UV) pip compile --quiet --python-version 3.11 infra/airflow/requirements.in --no-header --no-annotate --output-file infra/airflow/requirements.txt
 
 screenshots: $(STAMP) ## pictures of every page of the servers that run, into screenshots/ (needs node, npm, chromium)
-	$(BIN)/python infra/screenshots/take.py
+	cd infra/screenshots && npm ci --silent --no-audit --no-fund && node take.mjs
 
 # A file of tests stays in one process, whose servers they share; files go in the order of the folders, in which those of minutes come early.
 test: $(STAMP) lint ## everything that CI runs

@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.sdk import DAG, get_current_context, get_parsing_context, task
 from gridlake_dags.assets import CORRECTED
-from gridlake_dags.command import LABEL, Gridlake
+from gridlake_dags.command import LABEL, SUMMARY, Gridlake, summary
 from gridlake_dags.declarations import Backfill, DeclarationError, feeds
 from gridlake_dags.declarations import backfills as approved
 from gridlake_dags.policy import OWNER, policy
@@ -51,7 +51,9 @@ def backfill_dag(backfill: Backfill) -> DAG:
         def landed(answers: Any) -> dict[str, Any]:
             found = list(answers)
             total = {name: sum(a[name] for a in found) for name in ("received", "accepted", "refused", "duplicate", "waiting")}
-            get_current_context()["outlet_events"][CORRECTED].extra = {"backfill": backfill.name, **total}
+            context = get_current_context()
+            context["outlet_events"][CORRECTED].extra = {"backfill": backfill.name, **total}
+            context["ti"].xcom_push(key=SUMMARY, value=summary(total))
             return total
 
         landed(land.output)

@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow.sdk import DAG, CronTriggerTimetable, get_current_context, get_parsing_context, task
 from gridlake_dags.assets import INBOX, bronze
-from gridlake_dags.command import LABEL, Gridlake, said
+from gridlake_dags.command import LABEL, SUMMARY, Gridlake, summary
 from gridlake_dags.declarations import PROJECT, Feed, feeds
 from gridlake_dags.policy import policy
 from gridlake_dags.pools import pool_of
@@ -88,8 +88,10 @@ def landing_dag(feed: Feed) -> DAG:
             found = list(answers or ())
             total: dict[str, Any] = {"feed": feed.id, **{name: sum(a[name] for a in found) for name in _COUNTS}}
             total["refused_pct"] = round(100 * total["refused"] / total["received"], 2) if total["received"] else None
-            get_current_context()["outlet_events"][bronze(feed)].extra = total
-            return {**total, "refusals": _added(a["refusals"] for a in found), "said": said(total)}
+            context = get_current_context()
+            context["outlet_events"][bronze(feed)].extra = total
+            context["ti"].xcom_push(key=SUMMARY, value=summary(total))
+            return {**total, "refusals": _added(a["refusals"] for a in found)}
 
         land = Gridlake.partial(task_id="land", task_display_name="逐市落地", pool=pool_of(feed), map_index_template=LABEL).expand_kwargs(senders())
         landed(land.output)

@@ -19,7 +19,7 @@ from gridlake_dags.pools import LAKE_POOL
 LIBRARIES = {"theme": "主题库", "item": "事项库", "business": "业务库", "sharing": "共享库"}
 # What each task comes after, as the models read each other; gridlake refuses to build a library before those that it reads.
 STEPS = {
-    "cut": ("封账定版", ()),
+    "cut": ("确定取数范围", ()),
     "stage": ("归一", ("cut",)),
     "resolve": ("认同一人一地", ("stage",)),
     "build__theme": ("建主题库", ("resolve",)),
@@ -48,7 +48,7 @@ with DAG(
     tags=["建库", "发布"],
     doc_md="""### 建库与发布
 
-所有数据落地齐后自动开始（也由补数、重放触发，可手动触发）。一次运行读同一个版本的原始表（封账定版），各步依次替换库表，同一时间只有一次运行。
+所有数据落地齐后自动开始（也由补数、重新判定触发，可手动触发）。一次运行读同一个版本的原始表（确定取数范围），各步依次替换库表，同一时间只有一次运行。
 每库一个 dbt 进程；各表行数、测试结果见任务的 XCom。质检有严重问题时不发布，上一个快照照旧。
 
 与命令行 `gridlake run` 结果相同。失败的任务清除后从断点继续。

@@ -1,4 +1,4 @@
-"""维护与重放 (Airflow DAGs): upkeep of the tables after each snapshot, and refused rows judged again by hand."""
+"""维护与重新判定 (Airflow DAGs): upkeep of the tables after each snapshot, and refused rows judged again by hand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ with DAG(
 
 with DAG(
     dag_id="replay",
-    dag_display_name="重放拒收数据",
+    dag_display_name="重新判定拒收数据",
     description="契约、代码表或单位范围更正后，重新判定被拒收的行；采用后自动重新建库",
     schedule=None,
     params={
@@ -52,4 +52,4 @@ with DAG(
     doc_md="行保持原来的位置和批次，只落地一次，可重复执行。先试算，看输出，再落地。",
     **policy(hours=2),
 ):
-    Replay(task_id="replay", task_display_name="重放", arguments=["replay"], outlets=[CORRECTED], pool=LAKE_POOL)
+    Replay(task_id="replay", task_display_name="重新判定", arguments=["replay"], outlets=[CORRECTED], pool=LAKE_POOL)

@@ -9,7 +9,7 @@ from gridlake_dags.declarations import Feed
 # Somebody has looked what lies in the inbox; the event's extra says it: {"pending": {feed: {sender: files}}}.
 INBOX = Asset(name="收件箱已清点", uri="gridlake://lake/inbox", group="落地")
 # Rows have come to bronze outside of a round: a backfill, a replay.
-CORRECTED = Asset(name="补数或重放已落地", uri="gridlake://lake/corrected", group="落地")
+CORRECTED = Asset(name="补数或重新判定已落地", uri="gridlake://lake/corrected", group="落地")
 # {"snapshot": id, "run_id": id}
 SNAPSHOT = Asset(name="已发布快照", uri="gridlake://lake/snapshot", group="发布")
 

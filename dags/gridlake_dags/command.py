@@ -21,6 +21,8 @@ _NOT_SHOWN = {"months", "since", "after_run", "libraries"}
 # A process that is told to end finishes the commit that it has begun.
 _SECONDS_TO_END = 30
 LABEL = "{{ label }}"
+# The output's numbers in a line, as the list of a task's outputs shows them unopened.
+SUMMARY = "摘要"
 
 
 class Gridlake(BaseOperator):
@@ -42,6 +44,8 @@ class Gridlake(BaseOperator):
         _show(context, self.shown_as or _last(self.arguments))
         answer = told(self.call(self.arguments), self.arguments)
         _show(context, f"{self.shown_as or _last(self.arguments)}{said(answer)}")
+        if in_short := summary(answer):
+            context["ti"].xcom_push(key=SUMMARY, value=in_short)
         for outlet in self.outlets:
             context["outlet_events"][outlet].extra = for_event(answer)
         return answer
@@ -92,6 +96,30 @@ def said(answer: Mapping[str, Any]) -> str:
         return ""
     share = f" 拒 {answer['refused_pct']}%" if answer.get("refused_pct") else ""
     return f" 收 {answer['received']:,}{share}"
+
+
+def summary(answer: Mapping[str, Any]) -> str:
+    """Counts, refused share, rows, tests, snapshot, as far as an answer has them."""
+    found = []
+    if "received" in answer:
+        share = "" if answer.get("refused_pct") is None else f"（{answer['refused_pct']}%）"
+        found.append(
+            f"接收 {answer['received']:,} = 采用 {answer['accepted']:,} + 拒收 {answer['refused']:,}{share}"
+            f" + 重复 {answer['duplicate']:,} + 待关联 {answer['waiting']:,}"
+        )
+    if "rows" in answer:
+        found.append(f"{len(answer['tables'])} 张表 {answer['rows']:,} 行")
+    if "tests" in answer:
+        found.append(f"测试通过 {answer['tests']['passed']:,}，未通过 {answer['tests']['failed']:,}")
+    if "checks" in answer:
+        found.append(f"检查通过 {answer['checks']['passed']:,}，未通过 {answer['checks']['failed']:,}，其中严重 {answer['checks']['critical_failed']:,}")
+    if "findings" in answer:
+        found.append(f"线索 {sum(model['count'] for model in answer['findings'].values()):,} 条")
+    if "snapshot" in answer:
+        found.append(f"快照 {answer['snapshot']['id']}")
+    if "reports" in answer:
+        found.append(f"报告 {len(answer['reports']):,} 份")
+    return "；".join(found)
 
 
 def for_event(answer: Mapping[str, Any]) -> dict[str, Any]:
