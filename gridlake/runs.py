@@ -185,7 +185,7 @@ class Run:
             with suppress(DiskFull):
                 self.save()
             raise
-        self.footprints[name] = footprint.taken()
+        self.footprints[".".join([name, *options.values()])] = footprint.taken()
         give_memory_back()
         self.state = "done" if name == STEPS[-1] else "running"
         self.save()
