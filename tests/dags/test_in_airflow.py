@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gridlake.runs import STEPS
 from tests.dags.scheduler import Scheduler
 from tests.e2e.conftest import NOW, succeed
 from tests.lakes import content, differing
@@ -117,7 +118,9 @@ def test_a_backfill_of_thirty_days_killed_in_the_middle_ends_in_the_tables_of_on
     late_days(tmp_path / "inbox", tmp_path / "history")
     (tmp_path / "backfills").mkdir()
     (tmp_path / "backfills" / "2026-11-01-event.yml").write_text(BACKFILL.format(folder=tmp_path / "history"), encoding="utf-8")
-    succeed("run", "--input", tmp_path / "inbox", "--home", tmp_path / "before", *NOW)
+    # All but the report, which is not made without the weeks that are missing.
+    for step in STEPS[:-1]:
+        succeed(step, "--run-id", "before", "--inbox", tmp_path / "inbox", "--home", tmp_path / "before", *NOW)
     name = "backfill__2026-11-01-event"
 
     def backfilled(home: Path, *, killed: bool) -> None:
