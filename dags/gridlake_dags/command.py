@@ -112,7 +112,8 @@ def summary(answer: Mapping[str, Any]) -> str:
     if "tests" in answer:
         found.append(f"测试通过 {answer['tests']['passed']:,}，未通过 {answer['tests']['failed']:,}")
     if "checks" in answer:
-        found.append(f"检查通过 {answer['checks']['passed']:,}，未通过 {answer['checks']['failed']:,}，其中严重 {answer['checks']['critical_failed']:,}")
+        counts = answer["checks"]
+        found.append(f"检查通过 {counts['passed']:,}，未通过 {counts['failed']:,}，其中严重 {counts['critical_failed']:,}")
     if "findings" in answer:
         found.append(f"线索 {sum(model['count'] for model in answer['findings'].values()):,} 条")
     if "snapshot" in answer:

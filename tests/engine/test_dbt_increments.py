@@ -409,7 +409,7 @@ def test_libraries_built_one_by_one_are_those_of_the_whole_step(lakes: tuple[Pat
         patch.setattr(transform._Dbt, "test", lambda *_: [])
         try:
             run.perform("stage")
-            with pytest.raises(RunError, match="build.business reads item, theme, which this run has not built"):
+            with pytest.raises(RunError, match=r"build\.business reads item, theme, which this run has not built"):
                 run.perform("build", library="business")
             done = [run.perform("build", library=library) for library in ("theme", "item", "business", "sharing")][-1]
             with watched() as asked:
