@@ -27,6 +27,8 @@ from gridlake.tables import write_file
 PRODUCER = f"urn:gridlake:{__version__}"
 # Ids of runs are UUIDs of the names that they have in the ledger, so that a repeated step names the same run.
 _IDS = UUID("6f0f6a58-8a2c-5b1e-9a39-0d9f6f1b7c11")
+# What a scheduler says of the task that has started this process: <namespace>/<job>/<run id>.
+PARENT = "OPENLINEAGE_PARENT_ID"
 # How often and after which seconds a receiver is asked again.
 RETRIES: dict[str, Any] = {"total": 2, "connect": 2, "backoff_factor": 0.3}
 _STAGES = {"staging": "stage", "resolved": "resolve", "factor": "detect", "finding": "detect", "mart": "mart", "bronze": "land"}
@@ -80,8 +82,9 @@ class _Writer:
         if self.run.as_of is not None:
             about["nominalTime"] = facets.nominal_time_run.NominalTimeRunFacet(nominalStartTime=self.run.as_of.isoformat())
         if job != "run":
-            whole = facets.parent_run.Run(runId=self.id_of("run"))
-            about["parent"] = facets.parent_run.ParentRunFacet(run=whole, job=facets.parent_run.Job(namespace=self.namespace, name="run"))
+            about["parent"] = _parent(self.namespace, "run", self.id_of("run"))
+        elif started_by := os.environ.get(PARENT):
+            about["parent"] = _parent(*started_by.rsplit("/", 2))
         kind = facets.job_type_job.JobTypeJobFacet(processingType="BATCH", integration="GRIDLAKE", jobType="RUN" if job == "run" else "TABLE")
         return events.RunEvent(
             eventType=state,
@@ -158,6 +161,11 @@ class _Writer:
             return {}
         version = str(self.tables[table]["version"])
         return {"version": facets.dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=version)}
+
+
+def _parent(namespace: str, job: str, run_id: str) -> Any:
+    of = facets.parent_run
+    return of.ParentRunFacet(run=of.Run(runId=run_id), job=of.Job(namespace=namespace, name=job))
 
 
 def _events(writer: _Writer) -> Iterator[events.RunEvent]:

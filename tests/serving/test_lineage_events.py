@@ -67,7 +67,9 @@ def of(run: Run, folder: Path, **settings: Any) -> Run:
     return replace(run, settings=run.settings.model_copy(update=settings), run_id=folder.name)
 
 
-def test_a_run_is_told_in_events_of_the_official_form(published: Run, known: Catalogue, tmp_path: Path) -> None:
+def test_a_run_is_told_in_events_of_the_official_form(published: Run, known: Catalogue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = "1f0e3dad-9990-4b2e-8b1c-0d5f6c7a8b9c"
+    monkeypatch.setenv("OPENLINEAGE_PARENT_ID", f"gridlake.dags/province.publish/{task}")
     told = lineage_events.emit(of(published, tmp_path), known, {DAILY: {"version": 3, "rows": 150}})
     lines = Path(told["path"]).read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines]
@@ -92,6 +94,8 @@ def test_a_run_is_told_in_events_of_the_official_form(published: Run, known: Cat
     assert columns["overdue_count"] == "超期数：含已办结的超期"
     assert output["outputFacets"]["outputStatistics"]["rowCount"] == 150
     assert len({e["run"]["runId"] for e in found}) == 3
+    above = [event["run"]["facets"]["parent"] for event in found]
+    assert [(a["job"]["name"], a["run"]["runId"]) for a in above[:2]] == [("province.publish", task), ("run", found[0]["run"]["runId"])]
 
 
 def test_an_event_of_another_form_is_no_event(published: Run, known: Catalogue, tmp_path: Path) -> None:
