@@ -139,6 +139,18 @@ _DERIVED = {
                unnest(['only says that nothing was found', 'a burst of reports']) as reason_en
         from finding
     """,
+    "loop_closure": """
+        select business_date, region_system, region_code, sender_code, model, count(*)::bigint as finding_count,
+               count(*) filter (length(subject_id) % 2 = 0)::bigint as dispatched_count, 0::bigint as tasked_count,
+               count(*) filter (length(subject_id) % 2 = 0)::bigint as signed_count, 0::bigint as answered_count, 0::bigint as disputed_count,
+               count(*) filter (length(subject_id) % 4 = 0)::bigint as handled_count,
+               count(*) filter (length(subject_id) % 4 = 0)::bigint as closed_count, 0::bigint as overdue_count
+        from finding group by all
+    """,
+    "key_person_current": """
+        select region_system, region_code, 'A' as person_type_code, 40 + hash(region_code) % 20 as person_count
+        from region where region_system = 'cn' and region_level = 5 and region_code like '3301%'
+    """,
     "event_class": """
         select c.code as class_code, c.name_zh as class_name, c.parent_code, p.name_zh as parent_name
         from event_class as c left join event_class as p on p.code = c.parent_code
