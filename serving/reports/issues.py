@@ -216,7 +216,7 @@ def changes(report: Report, was: Mapping[str, Any], results: Results) -> list[di
                 {
                     "query": name,
                     "title": "关键数据" if name == NUMBERS else report.listed(name).title or name,
-                    "row": _row_name(row, Period.named(was["period"])),
+                    "row": _row_name(_keys(report, name, now.get(row) or before[row]), row, now.get(row) or before[row], Period.named(was["period"])),
                     "column": column,
                     "heading": was["headings"].get(name, {}).get(column, column),
                     "was": _printed(before, row, column),
@@ -228,22 +228,33 @@ def changes(report: Report, was: Mapping[str, Any], results: Results) -> list[di
     return found
 
 
+def _keys(report: Report, name: str, row: Row) -> tuple[str, ...]:
+    """The columns that tell a row from the others of its query; none where there is only one."""
+    if name == NUMBERS and report.numbers:
+        return (WHICH,)
+    return () if report.queries[name].rows == "one" else report.listed(name).key or tuple(row)[:1]
+
+
 def _keyed(report: Report, name: str, rows: list[Row]) -> dict[tuple[str, ...], Row]:
     """Rows by what tells them apart; rows that nothing tells apart by their place as well."""
     keyed: dict[tuple[str, ...], Row] = {}
     for row in rows:
-        named = (WHICH,) if name == NUMBERS and report.numbers else report.listed(name).key or tuple(row)[:1]
-        key = () if report.queries[name].rows == "one" and name != NUMBERS else tuple(str(row[column]) for column in named)
+        key = named = tuple(str(row[column]) for column in _keys(report, name, row))
         place = 1
-        while (*key, *([f"第{place}行"] if place > 1 else [])) in keyed:
+        while key in keyed:
             place += 1
-        keyed[(*key, *([f"第{place}行"] if place > 1 else []))] = row
+            key = (*named, f"第{place}行")
+        keyed[key] = row
     return keyed
 
 
-def _row_name(row: tuple[str, ...], period: Period) -> str:
+def _row_name(columns: tuple[str, ...], key: tuple[str, ...], row: Row, period: Period) -> str:
+    """As the report prints it: of a code the name beside it, of a period 本周."""
     words = {NOW: period.words["this"], BEFORE: period.words["before"], YEAR_AGO: period.words["year_ago"]}
-    return " ".join(words.get(part, part) for part in row)
+    names = [
+        str(row.get(c.removesuffix("_code") + "_name") or k) if c.endswith("_code") else words.get(k, k) for c, k in zip(columns, key, strict=False)
+    ]
+    return " ".join([*names, *key[len(columns) :]])
 
 
 def _printed(rows: Mapping[tuple[str, ...], Row], row: tuple[str, ...], column: str) -> str:

@@ -247,6 +247,8 @@ class _Reader:
             return above
         if isinstance(node, nodes.Filter):
             return self._filtered(node, scope)
+        if isinstance(node, nodes.Test) and node.name in ("defined", "undefined"):
+            return None  # asking whether there is one shows nothing
         for child in node.iter_child_nodes():
             self._shape(child, scope)
         return None

@@ -148,7 +148,7 @@ _DERIVED = {
         from finding group by all
     """,
     "key_person_current": """
-        select region_system, region_code, 'A' as person_type_code, 40 + hash(region_code) % 20 as person_count
+        select region_system, region_code, 'A' as person_type_code, (40 + hash(region_code) % 20)::bigint as person_count
         from region where region_system = 'cn' and region_level = 5 and region_code like '3301%'
     """,
     "event_class": """

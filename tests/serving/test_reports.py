@@ -228,7 +228,7 @@ def test_what_stands_out_is_far_from_its_mean(folder: Path, marts: dict[str, pa.
     mean = counted[range(-7, 0)].sum(axis=1) / 7
     far = (counted[0] - mean).abs() >= pd.concat([3 * mean**0.5, mean * 0 + 5], axis=1).max(axis=1)
     assert 0 < far.sum() < 6
-    told = [row for row in archive["results"]["standouts"] if row["kind"] == "class"]
+    told = [row for row in archive["results"]["standouts"] if row["kind"] == "类别"]
     assert sorted((row["event_count"], row["mean_count"]) for row in told) == sorted(
         (int(counted.loc[code, 0]), round(mean[code], 1)) for code in counted.index[far]
     )

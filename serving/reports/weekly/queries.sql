@@ -193,16 +193,16 @@ several as (
     select count(*) as period_count from earlier having count(*) >= 3
 ),
 child as (
-    select subject.subject, 'region' as kind, r.region_name as name, c.region_system, c.region_code, null::varchar as class_code
+    select subject.subject, r.region_name as name, c.region_system, c.region_code
     from subject
     join mart.region as r on r.region_system = subject.region_system and r.parent_code = subject.region_code
     join mart.region_closure as c on c.region_system = r.region_system and c.ancestor_code = r.region_code
 ),
 told as (
-    select child.subject, 'region' as kind, child.name, e.business_date, e.event_count
+    select child.subject, '区域' as kind, child.name, e.business_date, e.event_count
     from child join mart.event_daily as e using (region_system, region_code)
     union all
-    select below.subject, 'class', coalesce(n.class_name, e.class_code), e.business_date, e.event_count
+    select below.subject, '类别', coalesce(n.class_name, e.class_code), e.business_date, e.event_count
     from below
     join mart.event_daily as e using (region_system, region_code)
     left join (select class_code, any_value(class_name) as class_name from mart.event_class group by class_code) as n using (class_code)
