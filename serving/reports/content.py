@@ -131,8 +131,8 @@ def _source(archive: Mapping[str, Any], digested: str) -> dict[str, Any]:
 
 
 def _by_version(versions: Mapping[str, str]) -> str:
-    """1.0.0：city_platform__event、…；1.1.0：…"""
-    named = {version: "、".join(n for n, v in versions.items() if v == version) for version in sorted(set(versions.values()))}
+    """1.0.0：city_platform__event, …；1.1.0：…"""
+    named = {version: ", ".join(n for n, v in versions.items() if v == version) for version in sorted(set(versions.values()))}
     return "；".join(f"{version}：{names}" for version, names in named.items())
 
 

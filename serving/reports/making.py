@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,14 +77,27 @@ def make(
 
 def documents(report: Report, archived: bytes, kinds: Iterable[str]) -> dict[str, bytes]:
     """The documents of one archive by kind: docx, html, xlsx."""
-    content = compose(report, archived)
-    found = {"docx": render_docx(content)}
-    for kind in kinds:
-        if kind == "html":
-            found[kind] = render_html(content, found["docx"])
-        elif kind == "xlsx":
-            found[kind] = render_xlsx(content)
+    with _collector_paused():
+        content = compose(report, archived)
+        found = {"docx": render_docx(content)}
+        for kind in kinds:
+            if kind == "html":
+                found[kind] = render_html(content, found["docx"])
+            elif kind == "xlsx":
+                found[kind] = render_xlsx(content)
     return found
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """The trees of one document are many objects that all live until it is done: looking through them on the way takes a third of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _rendered(planned: Sequence[Planned], kinds: Sequence[str]) -> Iterator[dict[str, bytes] | ReportStopped]:

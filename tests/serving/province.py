@@ -6,6 +6,7 @@ Events fall on every day of the last nine weeks in nine of the eleven cities; ev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -168,8 +169,8 @@ def settings(home: Path) -> Settings:
     return Settings(home=home, inbox=home.parent / "inbox", contracts=CONTRACTS)
 
 
-def marts(regions: pa.Table | None = None) -> dict[str, pa.Table]:
-    """Every mart by name, without its schema."""
+def marts(regions: pa.Table | None = None, *, a_day: int = EVENTS_A_DAY, silent: Sequence[str] = SILENT_CITIES) -> dict[str, pa.Table]:
+    """Every mart by name, without its schema; so many rows of `event_daily` a day, none in the silent cities."""
     declared = vocabularies.load_all(Settings(project=CHECKOUT))
     database = duckdb.connect()
     database.execute("set TimeZone = 'UTC'")
@@ -180,7 +181,7 @@ def marts(regions: pa.Table | None = None) -> dict[str, pa.Table]:
     database.executemany("insert into region values (?, ?, ?, ?, ?)", _TOWN)
     database.register("event_class_list", declared["event_class"].rows)
     database.execute("create table event_class as select * from event_class_list")
-    database.execute(_EVENT_DAILY, {"silent": list(SILENT_CITIES), "days": DAYS, "a_day": EVENTS_A_DAY})
+    database.execute(_EVENT_DAILY, {"silent": list(silent), "days": DAYS, "a_day": a_day})
     made = {}
     for name, sql in _DERIVED.items():
         # event_class names both the code list and the mart made of it.

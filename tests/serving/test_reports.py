@@ -172,7 +172,7 @@ def test_the_appendix_names_snapshot_contracts_models_and_digest(folder: Path, s
     archived = (_docx(folder, PROVINCE).parent / "archive.json").read_bytes()
     assert snapshot.id in said
     assert "统计时点 2026年3月3日 00:00（Asia/Shanghai）" in said
-    assert re.search(r"数据合约：1\.0\.0：.*city_platform__event、", said)
+    assert re.search(r"数据合约：1\.0\.0：.*city_platform__event, ", said)
     assert "模型：invalid_event 1.0.0" in said
     assert hashlib.sha256(archived).hexdigest() in said
     assert json.loads(archived)["results"]["numbers"][0]["event_count"] > 0
