@@ -53,7 +53,7 @@ def ask(snapshot: Snapshot, report: Report, system: str, subjects: Sequence[Subj
             found = {name: rows[name].get(subject.key, []) for name in sorted(report.queries, key=lambda n: n != NUMBERS)}
             for name, given in found.items():
                 _check(report, f"{report.name} {subject.code} {period}", snapshot.id, name, given)
-            results[subject] = {name: _withheld(found[name]) for name in report.queries}
+            results[subject] = {name: without_few_persons(found[name]) for name in report.queries}
         except ReportStopped as error:
             stopped[subject] = error
     return Asked(results, stopped)
@@ -213,7 +213,7 @@ def _row_text(row: Row) -> str:
     return ", ".join(f"{column} {value}" for column, value in list(row.items())[:3])
 
 
-def _withheld(rows: list[Row]) -> list[Row]:
+def without_few_persons(rows: list[Row]) -> list[Row]:
     """The rows without counts of persons that would tell of a few: too small ones, and as many of the smallest others as hide them in a total."""
     for column in sorted({name for row in rows for name in row if _counts_persons(name)}):
         told = sorted((row[column], place) for place, row in enumerate(rows) if row.get(column))

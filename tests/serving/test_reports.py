@@ -33,7 +33,7 @@ from serving.reports.declaration import FOLDER, Chart, Report, load, load_report
 from serving.reports.issues import Issue
 from serving.reports.making import Made, make
 from serving.reports.period import Kind, Period
-from serving.reports.results import _withheld
+from serving.reports.results import without_few_persons
 from serving.reports.wording import Comparison, sentence
 from serving.snapshots import Snapshot, Snapshots
 from tests.serving import province
@@ -237,9 +237,9 @@ def test_what_stands_out_is_far_from_its_mean(folder: Path, marts: dict[str, pa.
 def test_few_persons_are_not_told_of() -> None:
     few = SMALLEST_PUBLISHED_COUNT - 1
     rows = [{"name": name, "person_count": count} for name, count in (("a", 0), ("b", few), ("c", 90), ("d", 7), ("e", None))]
-    assert [row["person_count"] for row in _withheld(rows)] == [0, None, 90, None, None], "the smallest other one hides it in the total"
-    assert [row["person_count"] for row in _withheld(rows[2:])] == [90, 7, None]
-    assert _withheld([{"event_count": 1}]) == [{"event_count": 1}], "events are no persons"
+    assert [row["person_count"] for row in without_few_persons(rows)] == [0, None, 90, None, None], "the smallest other one hides it in the total"
+    assert [row["person_count"] for row in without_few_persons(rows[2:])] == [90, 7, None]
+    assert without_few_persons([{"event_count": 1}]) == [{"event_count": 1}], "events are no persons"
 
 
 def test_key_persons_are_told_of_where_the_mart_tells(folder: Path, snapshot: Snapshot) -> None:
