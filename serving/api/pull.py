@@ -113,7 +113,8 @@ def _written(lines: Iterator[dict[str, Any]]) -> Iterator[bytes]:
         if len(waiting) == _LINES_AT_A_TIME:
             yield ("\n".join(waiting) + "\n").encode()
             waiting.clear()
-    yield ("\n".join(waiting) + "\n").encode()
+    if waiting:
+        yield ("\n".join(waiting) + "\n").encode()
 
 
 def _text(value: Any) -> str:

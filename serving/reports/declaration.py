@@ -155,7 +155,7 @@ def of_sources(name: str, files: Mapping[str, bytes]) -> Report:
     try:
         if not _NAME.fullmatch(name):
             raise ValueError(f"expected a folder named in small letters, digits and _, came {name!r}")
-        declared = {k: v for k, v in (yaml.safe_load(files.get(DECLARATION, b"{}")) or {}).items() if k != "like"}
+        declared = {k: v for k, v in _of_yaml(files.get(DECLARATION, b"{}")).items() if k != "like"}
         queries = {query.name: {"sql": query.sql, "rows": query.rows or "some"} for query in named_queries.split(files[QUERIES].decode("utf-8"))}
         declared.setdefault("title", _title(files[TEMPLATE]) or name)
         report = Report.model_validate({**declared, "name": name, "template": files[TEMPLATE], "queries": queries, "sources": dict(files)})
@@ -194,9 +194,14 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        if not isinstance(document, dict):
-            raise TypeError(f"expected names and values, came {type(document).__name__}")
+        return _of_yaml(path.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
         raise ReportStopped(f"{path}: not a report: {error}") from error
+
+
+def _of_yaml(content: bytes) -> dict[str, Any]:
+    # The loader written in C takes a tenth of the time.
+    document = yaml.load(content, Loader=yaml.CSafeLoader) or {}
+    if not isinstance(document, dict):
+        raise TypeError(f"expected names and values, came {type(document).__name__}")
     return document

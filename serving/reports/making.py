@@ -102,20 +102,24 @@ def _collector_paused() -> Iterator[None]:
 
 def _rendered(planned: Sequence[Planned], kinds: Sequence[str]) -> Iterator[dict[str, bytes] | ReportStopped]:
     """The documents of each plan in order; ReportStopped where they cannot be made."""
-    tasks = [(plan.report.name, dict(plan.report.sources), plan.archived, kinds) for plan in planned]
-    workers = min(len(os.sched_getaffinity(0)), len(tasks) // _WORTH_A_PROCESS)
+    workers = min(len(os.sched_getaffinity(0)), len(planned) // _WORTH_A_PROCESS)
     if workers < 2:
-        yield from map(_document, tasks)
+        yield from (_documents_or_why_not(plan.report, plan.archived, kinds) for plan in planned)
         return
+    tasks = [(plan.report.name, dict(plan.report.sources), plan.archived, kinds) for plan in planned]
     # Spawned, not forked: a run's process has threads of the engine.
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        yield from pool.map(_document, tasks, chunksize=4)
+        yield from pool.map(_in_a_process, tasks, chunksize=4)
 
 
-def _document(task: tuple[str, Mapping[str, bytes], bytes, Sequence[str]]) -> dict[str, bytes] | ReportStopped:
+def _in_a_process(task: tuple[str, Mapping[str, bytes], bytes, Sequence[str]]) -> dict[str, bytes] | ReportStopped:
     name, files, archived, kinds = task
+    return _documents_or_why_not(of_sources(name, files), archived, kinds)
+
+
+def _documents_or_why_not(report: Report, archived: bytes, kinds: Sequence[str]) -> dict[str, bytes] | ReportStopped:
     try:
-        return documents(of_sources(name, files), archived, kinds)
+        return documents(report, archived, kinds)
     except ReportStopped as error:
         return error
 
