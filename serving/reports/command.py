@@ -1,4 +1,4 @@
-"""`gridlake report make|list|sign|template …` and `gridlake reproduce`."""
+"""`gridlake report make|list|sign|pictures|template …` and `gridlake reproduce`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gridlake.progress import ProgressLog
 from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.signing import SigningKey
-from serving.reports import issues, last_complete, subjects, templates, why_not_due
+from serving.reports import issues, last_complete, pdf, subjects, templates, why_not_due
 from serving.reports.declaration import Report, ReportStopped
 from serving.reports.making import FORMATS, Made, documents, make
 from serving.reports.period import Period
@@ -126,6 +126,20 @@ def reproduce(settings: Settings, as_json: bool, issue_name: str, out: Path | No
     emit(document, as_json=as_json, text=text)
     if wrong or not all(c.is_equal for c in compared):
         sys.exit(1)
+
+
+@click.command("pictures")
+@click.argument("issue_name", metavar="ISSUE")
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="The folder for the pages.")
+@command_options
+def page_pictures(settings: Settings, as_json: bool, issue_name: str, out: Path) -> None:
+    """The pages of an issue as PNG, to look at: of its PDF, or of one made of its docx."""
+    issue = issues.find(settings.home, issue_name)
+    files = {path.suffix: path for path in issue.files}
+    content = files[".pdf"].read_bytes() if ".pdf" in files else pdf.convert({"issue": files[".docx"].read_bytes()})["issue"]
+    out.mkdir(parents=True, exist_ok=True)
+    made = [str(path) for path in pdf.pictures(content, out, files[".docx"].stem)]
+    emit({"pictures": made}, as_json=as_json, text=lambda console: console.print("\n".join(made), soft_wrap=True))
 
 
 @click.group()

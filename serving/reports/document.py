@@ -32,6 +32,7 @@ GRID = "Table Grid"
 
 _STYLES = f"""
 p[style-name='Title'] => h1:fresh
+p[style-name='版次'] => p.edition:fresh
 p[style-name='抬头'] => p.masthead:fresh
 p[style-name='{HEADING}'] => h2:fresh
 p[style-name='Heading 2'] => h3:fresh
@@ -55,6 +56,7 @@ h2{{font-size:1.15rem;margin:1.6rem 0 .5rem;font-family:"SimHei","Heiti SC","Not
 h3{{font-size:1rem;margin:1rem 0 .3rem;font-family:"KaiTi","STKaiti",serif}}
 p{{margin:.4rem 0;text-indent:2em}}
 p.note{{text-indent:0;color:#5a5a5a;font-size:.88rem;word-break:break-all}}
+p.edition{{text-indent:0;text-align:center;color:#5a5a5a;font-size:.88rem}}
 p.cell,p.figure{{text-indent:0;margin:0}}
 p.figure{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}
 div.wide{{overflow-x:auto}}

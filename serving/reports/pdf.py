@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,14 +80,6 @@ def pictures(content: bytes, folder: Path, stem: str, scale: float = 1.5) -> lis
     return found
 
 
-def main() -> None:
-    """The pages of a PDF as pictures in a folder, to look at: `python -m serving.reports.pdf FILE.pdf FOLDER`."""
-    file, folder = Path(sys.argv[1]), Path(sys.argv[2])
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in pictures(file.read_bytes(), folder, file.stem):
-        print(path)
-
-
 def _command() -> str | None:
     return next((found for name in _COMMANDS if (found := shutil.which(name))), None)
 
@@ -103,7 +94,3 @@ def _fonts(folder: Path) -> str:
         '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "fonts.dtd"><fontconfig>'
         f"<dir>{font_path().parent}</dir><cachedir>{folder / 'fonts'}</cachedir>{aliases}</fontconfig>"
     )
-
-
-if __name__ == "__main__":
-    main()

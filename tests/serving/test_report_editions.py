@@ -338,7 +338,7 @@ def test_a_strangers_report_is_a_word_template_and_a_file_of_sql(own: Path, tmp_
     files = {Path(path).suffix: Path(path) for path in json.loads(done.stdout)["issues"][0]["files"]}
     text = "\n".join(p.text for p in docx.Document(str(files[".docx"])).paragraphs)
     assert "Town：2026年第9周（2月23日至3月1日）（第1版）" in text
-    assert "上报 28 件，其中：\nNorth 14 件；South 14 件；" in text
+    assert "上报 28 件，其中：North 14 件；South 14 件；" in text
     assert "查询结果摘要（SHA-256）" in text, "every report says where its numbers come from"
     assert "North 14 件" in files[".html"].read_text(encoding="utf-8")
     assert files[".xlsx"].stat().st_size > 1000
