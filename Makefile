@@ -7,7 +7,7 @@ STAMP := $(VENV)/.stamp
 AIRFLOW_STAMP := .airflow/venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop airflow airflow-stop airflow-lock screenshots test test-deep lint bench bench-simulator bench-landing bench-push bench-run bench-identity chaos dictionary lock clean
+.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop airflow airflow-stop airflow-lock screenshots test test-deep lint bench bench-simulator bench-landing bench-push bench-run bench-identity bench-reports bench-increment chaos dictionary lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -81,7 +81,7 @@ lint: $(STAMP) ## ruff, mypy, import-linter, sqlfluff, yamllint, contracts
 	$(BIN)/yamllint --strict .
 	$(BIN)/gridlake feed check
 
-bench: bench-simulator bench-landing bench-push bench-run bench-identity ## every benchmark beside its peer, in one table
+bench: bench-simulator bench-landing bench-push bench-run bench-identity bench-reports ## every benchmark beside its peer, in one table
 	$(BIN)/python -m tests.bench.table
 
 bench-simulator: $(STAMP) ## a million simulated events
@@ -100,6 +100,9 @@ bench-run: $(STAMP) ## the whole run on 1 and 10 million events, per step, besid
 
 bench-identity: $(STAMP) ## a million records of persons linked, and ids over ten increments, beside splink
 	$(BIN)/python -m tests.bench.bench_identity
+
+bench-reports: $(STAMP) ## the weekly reports of all 102 regions, docx and html
+	$(BIN)/python -m tests.bench.bench_reports
 
 bench-increment: $(STAMP) ## one day on histories of 1, 10 and 50 million events (hours, 300 GB; sizes by --events, see its --help)
 	$(BIN)/python -m tests.bench.bench_increment

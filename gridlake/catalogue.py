@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 from sqlglot.errors import SqlglotError
 
-from gridlake import cache, lineage, transform
+from gridlake import cache, lineage, named_queries, transform
 from gridlake.contracts import Contract, Contracts
 from gridlake.contracts.compile import AUDIT, QUARANTINE_SCHEMA, SEALED, TOKEN, bronze_fields
 from gridlake.lineage import Column, Lineage, LineageError, Made
@@ -363,9 +363,10 @@ def _readers(settings: Settings, found: Lineage) -> dict[Column, tuple[str, ...]
     serving = settings.project / "serving"
     marts = {table: list(made.columns) for table, made in found.items()}
     readers: dict[Column, set[str]] = {}
-    for path in sorted((serving / "reports").glob("*/*.sql")):
-        for column in _read_by(path.read_text(encoding="utf-8"), marts):
-            readers.setdefault(column, set()).add(f"报告 {path.parent.name}/{path.stem}")
+    for path in sorted((serving / "reports").glob("*/queries.sql")):
+        for query in named_queries.split(path.read_text(encoding="utf-8")):
+            for column in _read_by(query.sql, marts):
+                readers.setdefault(column, set()).add(f"报告 {path.parent.name}/{query.name}")
     for path in sorted([*serving.glob("*.py"), *(serving / "api").glob("*.py")]):
         for column in _named_in(path.read_text(encoding="utf-8"), marts):
             kind = "接口" if path.parent.name == "api" else "程序"

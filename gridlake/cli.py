@@ -42,7 +42,7 @@ HELP = {
     "mart": "Counts by region and time that people read (dbt).",
     "check": "Great Expectations suites derived from contracts and dbt YAML; a broken critical one stops publication.",
     "publish": "A snapshot: manifest and one DuckDB of marts, switched atomically.",
-    "report": "Weekly reports of the snapshot: docx and html.",
+    "report": "What is due of the reports, for the top regions: docx and html. All regions and more: gridlake report make.",
 }
 
 

@@ -15,6 +15,7 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
 
 # Seconds that the sender's clock may differ from ours, either way.
@@ -45,6 +46,17 @@ class Message:
     path: str
     query: str
     headers: Mapping[str, str]
+
+    @classmethod
+    def of_request(cls, scope: Mapping[str, Any]) -> Message:
+        """The parts of a request as an ASGI server gives them."""
+        headers: dict[str, str] = {}
+        for raw_name, value in scope["headers"]:
+            name, text = raw_name.decode("latin-1"), value.decode("latin-1")
+            # Values of one name are one value (RFC 9421, section 2.1).
+            headers[name] = f"{headers[name]}, {text}" if name in headers else text
+        path = scope.get("raw_path") or scope["path"].encode()
+        return cls(scope["method"], path.decode("latin-1"), scope["query_string"].decode("latin-1"), headers)
 
     def component(self, name: str) -> str:
         """The value of a component (RFC 9421, section 2); KeyError where the request has none."""

@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 
-from gridlake import catalogue, dictionary, lineage_events, quality
+from gridlake import catalogue, dictionary, lineage_events, mart_words, quality
 from gridlake.barriers import barrier
 from gridlake.catalogue import Catalogue, Table
 from gridlake.contracts import Contracts
@@ -127,7 +127,12 @@ def _time_zone(contracts: Contracts, region_system: str) -> str:
 
 def _dictionary(run: Run) -> str:
     lists = {v.name: v.rows.to_pylist() for v in run.vocabularies.code_lists}
-    document = {"feeds": {c.id: dictionary.document(c) for c in run.contracts.values()}, "code_lists": lists}
+    document = {
+        "feeds": {c.id: dictionary.document(c) for c in run.contracts.values()},
+        "code_lists": lists,
+        "marts": mart_words.read(run.settings),
+        "models": _model_titles(run),
+    }
     return json.dumps(document, ensure_ascii=False, sort_keys=True, default=str)
 
 
@@ -184,6 +189,10 @@ def _examples(database: duckdb.DuckDBPyConnection, mart: Table) -> dict[str, str
 
 def _models(run: Run) -> dict[str, str]:
     return {name: str(found["version"]) for name, found in sorted(run.steps.get("detect", {}).get("findings", {}).items()) if "version" in found}
+
+
+def _model_titles(run: Run) -> dict[str, str]:
+    return {name: str(found.get("title", name)) for name, found in sorted(run.steps.get("detect", {}).get("findings", {}).items())}
 
 
 def _content_digest(manifest: Manifest, digests: dict[str, str]) -> str:

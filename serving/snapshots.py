@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from functools import cached_property
@@ -90,7 +91,7 @@ class Snapshot:
 
     @cached_property
     def dictionary(self) -> dict[str, Any]:
-        """`feeds` (contract documents by id) and `code_lists` (rows by name), as they stood when it was published."""
+        """`feeds` (contract documents by id), `code_lists` (rows by name), `marts` (gridlake.mart_words), `models` (titles), as published."""
         document: dict[str, Any] = json.loads((self.folder / DICTIONARY).read_text(encoding="utf-8"))
         return document
 
@@ -100,6 +101,12 @@ class Snapshot:
             result = cursor.execute(sql, parameters)
             names = [column[0] for column in result.description]
             return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+    @contextmanager
+    def session(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own: temporary tables made on it are seen by it alone and end with it."""
+        with self._connection.cursor() as cursor:
+            yield cursor
 
     def row(self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> dict[str, Any] | None:
         """The first row of a query, or None."""

@@ -305,5 +305,5 @@ def _summary(run: Run, models: Mapping[str, Model], measured: pa.Table) -> dict[
     counts: dict[str, int] = dict.fromkeys(models, 0)
     for row in run.tables.read("finding.finding", columns=["model"]).column("model").value_counts().to_pylist():
         counts[row["values"]] = row["counts"]
-    versions = {name: {"version": model.version} for name, model in models.items()}
-    return {model: {"count": count, **versions.get(model, {}), **quality_of_findings.of_model(measured, model)} for model, count in counts.items()}
+    told = {name: {"version": model.version, "title": model.title.zh} for name, model in models.items()}
+    return {model: {"count": count, **told.get(model, {}), **quality_of_findings.of_model(measured, model)} for model, count in counts.items()}

@@ -9,8 +9,9 @@ from fastapi import FastAPI
 
 from gridlake import __version__
 from gridlake.settings import Settings
-from serving.api import feeds, findings, health, metrics, pages, posture, problems, regions, snapshots
+from serving.api import feeds, findings, health, metrics, pages, posture, problems, pull, regions, snapshots
 from serving.api.answers import Answer
+from serving.api.pull import PullDesk
 from serving.snapshots import Snapshots
 
 DESCRIPTION = """\
@@ -25,6 +26,7 @@ TAGS = [
     {"name": "posture", "description": "What happened in a region in a period, against the period before."},
     {"name": "findings", "description": "What the models found, with score and reasons."},
     {"name": "feeds", "description": "What is sent by whom, as which contract, and how well; code lists."},
+    {"name": "pull", "description": "What a sender takes home under its own signature: findings of its regions, receipts, assigned codes."},
     {"name": "snapshots", "description": "What was published when, from which input and code."},
     {"name": "health", "description": "Whether there is something to read."},
 ]
@@ -43,9 +45,10 @@ def create_app(settings: Settings) -> FastAPI:
         responses=problems.RESPONSES,
     )
     app.state.home = settings.home.absolute()
+    app.state.desk = PullDesk(settings)
     app.state.snapshots = Snapshots(settings.home)
     problems.install(app)
-    for module in (regions, posture, findings, feeds, snapshots, health):
+    for module in (regions, posture, findings, feeds, pull, snapshots, health):
         app.include_router(module.router)
     app.include_router(metrics.router, include_in_schema=False)
     app.include_router(pages.router, include_in_schema=False)

@@ -3,6 +3,7 @@ lake's own pages (reports, dictionary, checks). Server-rendered, nothing loaded 
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
@@ -17,6 +18,9 @@ from serving.api.answers import Reading
 from serving.api.posture import DEFAULT_DAYS
 from serving.api.problems import SNAPSHOT_HEADER, Problem
 from serving.api.regions import SystemName, known_region
+from serving.reports import issues
+from serving.reports.content import edition_text
+from serving.reports.period import Period
 from serving.snapshots import Snapshot
 
 router = APIRouter()
@@ -65,17 +69,15 @@ def overview(
         most=max((d["event_count"] for d in days), default=0),
         spark={"width": _SPARK_WIDTH, "height": _SPARK_HEIGHT},
         as_of=snapshot.manifest.as_of.astimezone(zone),
-        reports=_reports(request.app.state.home, snapshot.id),
+        issues=_issues(request.app.state.home, found),
     )
 
 
 @router.get("/reports", response_class=HTMLResponse)
 @router.get("/reports/", response_class=HTMLResponse)
 def report_list(request: Request, snapshot: Reading) -> HTMLResponse:
-    """Every report file, newest snapshot first."""
-    home = request.app.state.home
-    found = [(m, _reports(home, m.snapshot_id)) for m in request.app.state.snapshots.manifests()]
-    return _page(snapshot, "reports.html", issues=[(m, files) for m, files in found if files])
+    """Every issue of every report, newest period first."""
+    return _page(snapshot, "reports.html", issues=_issues(request.app.state.home))
 
 
 @router.get("/docs", response_class=HTMLResponse)
@@ -87,6 +89,9 @@ def interface(request: Request, snapshot: Reading) -> HTMLResponse:
 @router.get("/reports/{path:path}")
 def report_file(request: Request, path: str) -> FileResponse:
     """A report as it was rendered."""
+    # What begins with _ or . beside the reports is what they are made of.
+    if path.startswith(("_", ".")):
+        raise Problem(404, "a file of a report", path, "GET /reports/ lists them")
     return _file(request.app.state.home / "reports", path)
 
 
@@ -126,8 +131,16 @@ def _page(snapshot: Snapshot, template: str, **content: Any) -> HTMLResponse:
     return HTMLResponse(text, headers={SNAPSHOT_HEADER: snapshot.id, "Content-Security-Policy": policy})
 
 
-def _reports(home: Path, snapshot_id: str) -> list[str]:
-    return sorted(p.name for p in (home / "reports" / snapshot_id).glob("[!.]*.*"))
+def _issues(home: Path, region: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+    """Every issue, or the region's, newest period first; each with title, subject, period, edition, snapshot, whether signed, and its files."""
+    found = []
+    for issue in issues.all_issues(home):
+        archive = json.loads(issue.archive)
+        of = archive["subject"]["system"], archive["subject"]["code"]
+        if region is None or (archive["subject"]["kind"] == "region" and of == (region["region_system"], region["region_code"])):
+            files = [(path.name, path.relative_to(home / "reports").as_posix()) for path in issue.files]
+            found.append(archive | {"edition_text": edition_text(issue.edition), "is_signed": issue.is_signed, "files": files})
+    return sorted(found, key=lambda a: (Period.named(a["period"]).last, a["report"], a["edition"]), reverse=True)
 
 
 def _spark_line(values: list[int]) -> str:

@@ -52,6 +52,9 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     422: {"model": ProblemBody, "description": "A parameter that cannot be understood or that contradicts another."},
     503: {"model": ProblemBody, "description": "Nothing has been published yet."},
 }
+UNSIGNED: dict[int | str, dict[str, Any]] = {
+    401: {"model": ProblemBody, "description": "The request is not shown to come from a sender; `came` says what is wrong with its signature."}
+}
 
 
 def install(app: FastAPI) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import date
 
 NONE = "—"
 # What is said where there is no difference to tell: nothing to compare with, or the same number.
@@ -28,13 +29,14 @@ def pct(value: float | None, decimals: int = 1) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A number against the one of the week before."""
+    """A number against the one of another period, which `than` names."""
 
     value: float | None
     previous: float | None
     unit: str = ""
     decimals: int = 0
     in_points: bool = False
+    than: str = "上期"
 
     @property
     def in_table(self) -> str:
@@ -44,18 +46,18 @@ class Comparison:
             return _NO_CHANGE[difference]
         if self.in_points:
             return f"{difference:+.{self.decimals}f} 个百分点"
-        share = f"（{100 * difference / self.previous:+.1f}%）" if self.previous else "（上周为零）"
+        share = f"（{100 * difference / self.previous:+.1f}%）" if self.previous else f"（{self.than}为零）"
         return f"{difference:+,.{self.decimals}f}{share}"
 
     @property
     def in_sentence(self) -> str:
-        """After 较上周: 增加 35 件（5.3%）, 下降 1.2 个百分点, 持平."""
+        """After 较上周 or 较上年同周: 增加 35 件（5.3%）, 下降 1.2 个百分点, 持平."""
         difference = self._difference
         if not difference:
             return _NO_CHANGE[difference]
         if self.in_points:
             return f"{'上升' if difference > 0 else '下降'} {abs(difference):.{self.decimals}f} 个百分点"
-        share = f"（{abs(100 * difference / self.previous):.1f}%）" if self.previous else "（上周为零）"
+        share = f"（{abs(100 * difference / self.previous):.1f}%）" if self.previous else f"（{self.than}为零）"
         return f"{'增加' if difference > 0 else '减少'} {abs(difference):,.{self.decimals}f} {self.unit}{share}"
 
     @property
@@ -65,6 +67,14 @@ class Comparison:
         return round(self.value - self.previous, self.decimals)
 
 
-def compared(value: int, previous: int) -> str:
+def day(value: str | None) -> str:
+    """10月3日, of an ISO date."""
+    if value is None:
+        return NONE
+    found = date.fromisoformat(value[:10])
+    return f"{found.month}月{found.day}日"
+
+
+def compared(value: float | None, previous: float | None) -> str:
     """The change of a count in a table of places or classes."""
     return Comparison(value, previous).in_table

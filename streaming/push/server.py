@@ -45,7 +45,7 @@ class Door:
             await self._others(scope, receive, send)
             return
         try:
-            answer = _told(await self._reception.push(_message(scope), parts[2], parts[3], _body(receive)))
+            answer = _told(await self._reception.push(Message.of_request(scope), parts[2], parts[3], _body(receive)))
         except Refused as refused:
             answer = _refused(refused)
         except ClientDisconnect:
@@ -66,7 +66,7 @@ def described(reception: Reception) -> FastAPI:
 
     @app.get("/feeds/{source}/{feed}/receipts/{key}", summary="The receipt of a push, again")
     async def receipt(request: Request, source: str, feed: str, key: str) -> Response:
-        return _told(await reception.receipt(_message(request.scope), source, feed, key))
+        return _told(await reception.receipt(Message.of_request(request.scope), source, feed, key))
 
     @app.get("/health", summary="Whether pushes are taken")
     async def health() -> Response:
@@ -102,16 +102,6 @@ async def _body(receive: Receive) -> AsyncIterator[bytes]:
             raise ClientDisconnect
         yield message.get("body", b"")
         more = message.get("more_body", False)
-
-
-def _message(scope: Scope) -> Message:
-    headers: dict[str, str] = {}
-    for raw_name, value in scope["headers"]:
-        name, text = raw_name.decode("latin-1"), value.decode("latin-1")
-        # Values of one name are one value (RFC 9421, section 2.1).
-        headers[name] = f"{headers[name]}, {text}" if name in headers else text
-    path = scope.get("raw_path") or scope["path"].encode()
-    return Message(scope["method"], path.decode("latin-1"), scope["query_string"].decode("latin-1"), headers)
 
 
 def _told(told: Told) -> Response:

@@ -26,6 +26,7 @@ import duckdb
 import pyarrow as pa
 
 from gridlake.runs import STEPS
+from serving.reports import issues
 from serving.snapshots import MARTS, Snapshots
 from tests.e2e import forked
 from tests.e2e.conftest import NOW, succeed
@@ -220,9 +221,11 @@ def _published(home: Path) -> dict[str, Any]:
             f"mart.{name}": reader.sql(f"select * from published.mart.{name} order by all").to_arrow_table() for name in current.tables
         }
     reports = {
-        path.name: _DIGEST.sub("", path.read_text(encoding="utf-8").replace(current.id, "")) if path.suffix == ".html" else path.stat().st_size > 0
-        for path in (home / "reports" / current.id).iterdir()
-        if not path.name.startswith(".")
+        path.relative_to(home / "reports").as_posix(): _DIGEST.sub("", path.read_text(encoding="utf-8").replace(current.id, ""))
+        if path.suffix == ".html"
+        else path.stat().st_size > 0
+        for issue in issues.all_issues(home)
+        for path in issue.files
     }
     return marts | reports
 

@@ -6,6 +6,7 @@ Events fall on every day of the last nine weeks in nine of the eleven cities; ev
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -139,6 +140,18 @@ _DERIVED = {
                unnest(['only says that nothing was found', 'a burst of reports']) as reason_en
         from finding
     """,
+    "loop_closure": """
+        select business_date, region_system, region_code, sender_code, model, count(*)::bigint as finding_count,
+               count(*) filter (length(subject_id) % 2 = 0)::bigint as dispatched_count, 0::bigint as tasked_count,
+               count(*) filter (length(subject_id) % 2 = 0)::bigint as signed_count, 0::bigint as answered_count, 0::bigint as disputed_count,
+               count(*) filter (length(subject_id) % 4 = 0)::bigint as handled_count,
+               count(*) filter (length(subject_id) % 4 = 0)::bigint as closed_count, 0::bigint as overdue_count
+        from finding group by all
+    """,
+    "key_person_current": """
+        select region_system, region_code, 'A' as person_type_code, (40 + hash(region_code) % 20)::bigint as person_count
+        from region where region_system = 'cn' and region_level = 5 and region_code like '3301%'
+    """,
     "event_class": """
         select c.code as class_code, c.name_zh as class_name, c.parent_code, p.name_zh as parent_name
         from event_class as c left join event_class as p on p.code = c.parent_code
@@ -156,8 +169,8 @@ def settings(home: Path) -> Settings:
     return Settings(home=home, inbox=home.parent / "inbox", contracts=CONTRACTS)
 
 
-def marts(regions: pa.Table | None = None) -> dict[str, pa.Table]:
-    """Every mart by name, without its schema."""
+def marts(regions: pa.Table | None = None, *, a_day: int = EVENTS_A_DAY, silent: Sequence[str] = SILENT_CITIES) -> dict[str, pa.Table]:
+    """Every mart by name, without its schema; so many rows of `event_daily` a day, none in the silent cities."""
     declared = vocabularies.load_all(Settings(project=CHECKOUT))
     database = duckdb.connect()
     database.execute("set TimeZone = 'UTC'")
@@ -168,7 +181,7 @@ def marts(regions: pa.Table | None = None) -> dict[str, pa.Table]:
     database.executemany("insert into region values (?, ?, ?, ?, ?)", _TOWN)
     database.register("event_class_list", declared["event_class"].rows)
     database.execute("create table event_class as select * from event_class_list")
-    database.execute(_EVENT_DAILY, {"silent": list(SILENT_CITIES), "days": DAYS, "a_day": EVENTS_A_DAY})
+    database.execute(_EVENT_DAILY, {"silent": list(silent), "days": DAYS, "a_day": a_day})
     made = {}
     for name, sql in _DERIVED.items():
         # event_class names both the code list and the mart made of it.
