@@ -58,6 +58,7 @@ p{{margin:.4rem 0;text-indent:2em}}
 p.note{{text-indent:0;color:#5a5a5a;font-size:.88rem;word-break:break-all}}
 p.edition{{text-indent:0;text-align:center;color:#5a5a5a;font-size:.88rem}}
 p.cell,p.figure{{text-indent:0;margin:0}}
+p.cell{{min-width:5em}}
 p.figure{{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}}
 div.wide{{overflow-x:auto}}
 table{{border-collapse:collapse;width:100%;font-size:.92rem}}
