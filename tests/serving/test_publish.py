@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 import pytest
 
 from gridlake.contracts.staging import MONTH
+from gridlake.privacy import PERSONS
 from gridlake.quality import PublicationStopped
 from gridlake.runs import Run
 from gridlake.settings import CHECKOUT, Settings
@@ -30,9 +31,9 @@ Marts = dict[str, pa.Table]
 
 @pytest.fixture
 def small(marts: Marts) -> Marts:
-    """The marts without the 27,000 regions: enough to publish."""
+    """The marts without the 27,000 regions, and without the counts of persons in them: enough to publish."""
     cities = pc.less_equal(marts["region"]["region_level"], 2)
-    return marts | {
+    return {name: table for name, table in marts.items() if name != "key_person_current"} | {
         "region": marts["region"].filter(cities),
         "region_overview": marts["region_overview"].filter(pc.less_equal(marts["region_overview"]["region_level"], 2)),
         "region_closure": marts["region_closure"].filter(pc.less_equal(marts["region_closure"]["region_level"], 2)),
@@ -52,7 +53,8 @@ def _state(folder: Path) -> dict[str, tuple[int, int]]:
 def test_a_snapshot_holds_every_row_of_every_mart(published: Run, marts: Marts) -> None:
     snapshot = Snapshots(published.settings.home).open()
     assert snapshot.tables == sorted(marts)
-    for name, table in marts.items():
+    # What counts persons is published otherwise: the next test.
+    for name, table in ((name, table) for name, table in marts.items() if PERSONS not in table.column_names):
         with duckdb.connect(str(snapshot.folder / "marts.duckdb"), read_only=True) as database:
             database.register("given", table)
             lost = database.sql(f"select * from given except all select * from mart.{name}").fetchall()
