@@ -150,7 +150,7 @@ _DERIVED = {
     """,
     "key_person_current": """
         select region_system, region_code, 'A' as person_type_code, (40 + hash(region_code) % 20)::bigint as person_count
-        from region where region_system = 'cn' and region_level = 5 and region_code like '3301%'
+        from region where region_system = 'cn' and region_level = 2 and region_code = '330100000000'
     """,
     "event_class": """
         select c.code as class_code, c.name_zh as class_name, c.parent_code, p.name_zh as parent_name
