@@ -1,4 +1,4 @@
-"""建库与发布 (an Airflow DAG): when every feed is landed, one run of the lake from its cut to a snapshot; after a backfill or replay likewise.
+"""建库与发布 (an Airflow DAG): when every feed is landed, one run of the lake from its cut to the reports; after a backfill or replay likewise.
 
 One DAG, not one a step: the steps of a run replace tables in place, so no other run may come between them, and a DAG that has one active run
 is what holds that over a restart.
@@ -30,6 +30,7 @@ STEPS = {
     "mart": ("汇总", ("detect",)),
     "check": ("质检", ("mart",)),
     "publish": ("发布快照", ("check",)),
+    "report": ("出省级报告", ("publish",)),
 }
 RUN = ["--run-id", "{{ run_id }}"]
 
@@ -43,7 +44,7 @@ def _arguments(step: str) -> list[str]:
 with DAG(
     dag_id="province",
     dag_display_name="② 建库与发布",
-    description="各项数据落地齐后：定版、归一、建库、识别、汇总、质检、发布",
+    description="各项数据落地齐后：定版、归一、建库、识别、汇总、质检、发布、出报告",
     schedule=reduce(and_, (bronze(feed) for feed in feeds().values())) | CORRECTED,
     tags=["建库", "发布"],
     doc_md="""### 建库与发布

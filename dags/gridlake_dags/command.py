@@ -62,9 +62,13 @@ class Gridlake(BaseOperator):
         listening.join()
         answer = json.loads(printed) if printed.strip() else {}
         if ended_with:
-            kind = AirflowFailException if answer.get("error") in _NOT_MENDED_BY_WAITING else AirflowException
-            raise kind(answer.get("message") or f"gridlake {' '.join(arguments)} 以 {ended_with} 结束，原因见日志")
+            raise self.failure(answer, f"gridlake {' '.join(arguments)} 以 {ended_with} 结束，原因见日志")
         return answer if isinstance(answer, dict) else {"entries": answer}
+
+    def failure(self, answer: Mapping[str, Any], otherwise: str) -> Exception:
+        """What to raise where the command has failed with that answer."""
+        kind = AirflowFailException if answer.get("error") in _NOT_MENDED_BY_WAITING else AirflowException
+        return kind(answer.get("message") or otherwise)
 
     def on_kill(self) -> None:
         """End the command with its task."""
@@ -119,7 +123,9 @@ def summary(answer: Mapping[str, Any]) -> str:
     if "snapshot" in answer:
         found.append(f"快照 {answer['snapshot']['id']}")
     if "reports" in answer:
-        found.append(f"报告 {len(answer['reports']):,} 份")
+        found.append(f"报告 {len(answer['reports']):,} 件")
+    if "issues" in answer:
+        found.append(f"报告 {len(answer['issues']):,} 份，未出 {len(answer['stopped']):,} 份")
     return "；".join(found)
 
 

@@ -68,8 +68,14 @@ def test_a_triggered_run_lands_builds_publishes_reports_and_makes_the_tables_of_
         scheduler.trigger("inbox")
         scheduler.until(lambda: all("success" in scheduler.runs(dag).values() for dag in ("report__weekly", "maintain")), LONGEST_S)
         assert differing(content(tmp_path / "whole"), content(home)) == {}
-        (rendered,) = scheduler.tasks("report__weekly", "render")
-        assert [Path(p).name for p in scheduler.output(rendered)["reports"]] == [Path(p).name for p in whole["reports"]]
+        (rendered,) = scheduler.tasks("province", "report")
+        reports = {tmp_path / "whole": whole["reports"], home: scheduler.output(rendered)["reports"]}
+        made = [[Path(path).relative_to(where / "reports") for path in paths] for where, paths in reports.items()]
+        assert made[0] == made[1] != []
+        # Of every region, for the period that is due.
+        (issued,) = scheduler.tasks("report__weekly", "make")
+        assert len(scheduler.output(issued)["issues"]) > len(made[0]) / 2
+        assert scheduler.output(issued)["stopped"] == []
         # Counts, and how much is refused, without a look into a log.
         (landed,) = scheduler.tasks("land__city_platform__event", "landed")
         told, expected = scheduler.output(landed), whole["feeds"]["city_platform__event"]
