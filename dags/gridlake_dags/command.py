@@ -31,12 +31,14 @@ class Gridlake(BaseOperator):
     A task that was killed with its worker may leave the command running: the next try waits for it by failing until the lake is free.
     """
 
-    template_fields = ("arguments",)
+    template_fields = ("arguments", "lineage_parent")
     ui_color = "#e3edf7"
 
     def __init__(self, *, arguments: Sequence[str], shown_as: str = "", **given: Any) -> None:
         super().__init__(**given)
         self.arguments, self.shown_as = arguments, shown_as
+        # By which OpenLineage's events of gridlake's run hang below this task.
+        self.lineage_parent = "{{ macros.OpenLineageProviderPlugin.lineage_parent_id(task_instance) }}"
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,7 +56,9 @@ class Gridlake(BaseOperator):
         """What `gridlake <arguments> --json` prints; raises AirflowException with its error."""
         command = [os.environ.get(COMMAND, "gridlake"), *(str(a) for a in arguments), "--json"]
         self.log.info("%s", " ".join(command))
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        given = {**os.environ, "OPENLINEAGE_PARENT_ID": self.lineage_parent}
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, env=given, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
         listening = threading.Thread(target=self._repeat, args=(self._process.stderr,))
         listening.start()
         printed = self._process.stdout.read() if self._process.stdout else ""

@@ -89,7 +89,10 @@ def test_a_triggered_run_lands_builds_publishes_reports_and_makes_the_tables_of_
         assert scheduler.output(built)["tables"] == themes
         (looked,) = scheduler.tasks("inbox", "look")
         assert scheduler.output(looked)["files"] > 100
-        assert (scheduler.folder / "openlineage.ndjson").stat().st_size > 0
+        (published,) = (home / "lineage").glob("*.ndjson")
+        parent = json.loads(published.read_text(encoding="utf-8").splitlines()[0])["run"]["facets"]["parent"]
+        assert parent["job"]["name"] == "province.publish"
+        assert parent["run"]["runId"] in (scheduler.folder / "openlineage.ndjson").read_text(encoding="utf-8")
         scheduler.stop()
         # Nothing has come: the second start goes on from what the first has left.
         assert scheduler.start() < 180
