@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 # Where the gridlake of the project's own environment is; what it reads and writes follows from the other GRIDLAKE_ variables.
@@ -49,7 +49,7 @@ class Gridlake(BaseOperator):
         if in_short := summary(answer):
             context["ti"].xcom_push(key=SUMMARY, value=in_short)
         for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = for_event(answer)
+            tell(context, outlet, for_event(answer))
         return answer
 
     def call(self, arguments: Sequence[str]) -> dict[str, Any]:
@@ -86,6 +86,14 @@ class Gridlake(BaseOperator):
     def _repeat(self, lines: Any) -> None:
         for line in lines:
             self.log.info("%s", line.rstrip())
+
+
+def tell(context: Mapping[str, Any], asset: Asset, extra: Mapping[str, Any]) -> None:
+    """Say of an asset that it is there: of the round that the run belongs to, and of one of its own where somebody has started the run by hand."""
+    event = context["outlet_events"][asset]
+    event.extra = dict(extra)
+    if not context["dag_run"].partition_key:
+        event.add_partitions(context["run_id"])
 
 
 def told(answer: Mapping[str, Any], arguments: Sequence[str] = ()) -> dict[str, Any]:

@@ -85,7 +85,7 @@ def test_the_dags_of_sixty_feeds_are_read_in_five_seconds(loaded: dict[str, Any]
 def test_there_is_a_dag_for_each_feed_report_and_approved_backfill_and_no_other(dags: dict[str, Any]) -> None:
     declared = {f"land__{feed}" for feed in contracts.load_all(Settings())} | {f"land__county_platform__event_{n}" for n in range(8)}
     reports = {f"report__{path.parent.name}" for path in (CHECKOUT / "serving" / "reports").glob("*/report.yml")}
-    assert dags.keys() == declared | reports | {"inbox", "province", "maintain", "replay", "backfill__late"}
+    assert dags.keys() == declared | reports | {"inbox", "calendar", "province", "maintain", "replay", "backfill__late"}
 
 
 @cache
@@ -125,15 +125,19 @@ def test_the_province_runs_every_step_of_a_run_after_those_that_it_reads(dags: d
     assert dags["province"]["most_runs"] == 1
 
 
-def test_dags_are_chained_by_assets_and_one_clock_starts_them(dags: dict[str, Any]) -> None:
+def test_dags_are_chained_by_assets_and_only_inbox_and_calendar_go_by_the_clock(dags: dict[str, Any]) -> None:
     made = {name: {uri for task in dag["tasks"].values() for uri in task["outlets"]} for name, dag in dags.items()}
     landed = {uri for name, uris in made.items() if name.startswith("land__") for uri in uris}
     assert len(landed) == FEEDS_OF_A_PROVINCE
-    assert set(dags["province"]["awaits"]) == landed | made["replay"]
-    assert made["replay"] == made["backfill__late"]
+    assert set(dags["province"]["awaits"]) == landed
+    assert made["replay"] == made["backfill__late"] == set(dags["inbox"]["awaits"])
     assert all(made["inbox"] <= set(dag["awaits"]) for name, dag in dags.items() if name.startswith("land__"))
-    assert dags["report__weekly"]["awaits"] == dags["maintain"]["awaits"] == sorted(made["province"])
-    assert [name for name, dag in dags.items() if "Cron" in dag["timetable"]] == ["inbox"]
+    assert dags["maintain"]["awaits"] == sorted(made["province"])
+    assert set(dags["report__weekly"]["awaits"]) < made["province"] | made["calendar"]
+    by_a_clock = {name for name, dag in dags.items() if dag["timetable"] in {"AssetOrTimeSchedule", "EventsTimetable"}}
+    assert by_a_clock == {"inbox", "calendar"}
+    # Of one round: several assets are awaited by partition.
+    assert {dag["timetable"] for name, dag in dags.items() if dag["awaits"] and name != "inbox"} == {"PartitionedAssetTimetable"}
 
 
 def test_a_feed_is_landed_after_those_that_its_gates_wait_for(dags: dict[str, Any]) -> None:
