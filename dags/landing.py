@@ -134,7 +134,7 @@ if _wanted in (None, "inbox"):
         description="清点收件箱，逐项启动落地；其后各步由数据资产依次触发",
         schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(CLOCK, timezone="Asia/Shanghai"), assets=[CORRECTED]),
         tags=["落地"],
-        doc_md="每日一次（`GRIDLAKE_INBOX_CRON`），也可手动触发；补数、重新判定之后自行开始。启动各项数据的落地；同一轮落地齐了，「② 建库与发布」开始。",
+        doc_md="每日一次（`GRIDLAKE_INBOX_CRON`），也可手动触发；补数、重新判定之后自行开始。各项数据随之落地，同一轮齐了即建库。",
         **policy(hours=1),
     ) as inbox:
         LookThrough(task_id="look", task_display_name="清点", arguments=["land", "pending"], outlets=[INBOX])
