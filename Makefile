@@ -116,4 +116,4 @@ dictionary: $(STAMP) ## docs/dictionary from the contracts
 	$(BIN)/python -m gridlake.dictionary
 
 clean: ## remove the environment and caches; the lake and the inbox stay
-	rm -rf $(VENV) .uv .mypy_cache .ruff_cache .pytest_cache *.egg-info build
+	rm -rf $(VENV) .uv .airflow/venv infra/screenshots/node_modules .mypy_cache .ruff_cache .pytest_cache *.egg-info build

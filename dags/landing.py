@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import reduce
+from operator import and_
 from typing import Any
 
-from airflow.sdk import DAG, CronTriggerTimetable, get_current_context, get_parsing_context, task
-from gridlake_dags.assets import INBOX, bronze
-from gridlake_dags.command import LABEL, SUMMARY, Gridlake, summary
+from airflow.sdk import DAG, AssetOrTimeSchedule, CronTriggerTimetable, PartitionedAssetTimetable, get_current_context, get_parsing_context, task
+from gridlake_dags.assets import CORRECTED, INBOX, bronze
+from gridlake_dags.command import LABEL, SUMMARY, Gridlake, summary, tell
 from gridlake_dags.declarations import PROJECT, Feed, feeds
 from gridlake_dags.policy import policy
 from gridlake_dags.pools import pool_of
@@ -29,7 +31,7 @@ class LookThrough(Gridlake):
         """{"files": how many, "pending": {feed: {sender: files}}}."""
         pending = self.call(self.arguments)
         answer = {"files": sum(files for senders in pending.values() for files in senders.values()), "pending": pending}
-        context["outlet_events"][INBOX].extra = answer
+        tell(context, INBOX, answer)
         return answer
 
 
@@ -47,7 +49,7 @@ class LandFeed(Gridlake):
             return super().execute(context)
         answer: dict[str, Any] = {"feed": self.feed, **dict.fromkeys(_COUNTS, 0), "refused_pct": None}
         for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = answer
+            tell(context, outlet, answer)
         return answer
 
 
@@ -66,7 +68,7 @@ def landing_dag(feed: Feed) -> DAG:
         dag_id=f"land__{feed.id}",
         dag_display_name=f"落地 · {feed.title}",
         description=feed.purpose,
-        schedule=[INBOX, *(bronze(feeds()[above]) for above in feed.waits_for)],
+        schedule=PartitionedAssetTimetable(assets=reduce(and_, (bronze(feeds()[above]) for above in feed.waits_for), INBOX)),
         tags=["落地", feed.source],
         doc_md=_page(feed),
         **policy(feed.owner, hours=2),
@@ -89,7 +91,7 @@ def landing_dag(feed: Feed) -> DAG:
             total: dict[str, Any] = {"feed": feed.id, **{name: sum(a[name] for a in found) for name in _COUNTS}}
             total["refused_pct"] = round(100 * total["refused"] / total["received"], 2) if total["received"] else None
             context = get_current_context()
-            context["outlet_events"][bronze(feed)].extra = total
+            tell(context, bronze(feed), total)
             context["ti"].xcom_push(key=SUMMARY, value=summary(total))
             return {**total, "refusals": _added(a["refusals"] for a in found)}
 
@@ -130,9 +132,9 @@ if _wanted in (None, "inbox"):
         dag_id="inbox",
         dag_display_name="① 清点收件箱",
         description="清点收件箱，逐项启动落地；其后各步由数据资产依次触发",
-        schedule=CronTriggerTimetable(CLOCK, timezone="Asia/Shanghai"),
+        schedule=AssetOrTimeSchedule(timetable=CronTriggerTimetable(CLOCK, timezone="Asia/Shanghai"), assets=[CORRECTED]),
         tags=["落地"],
-        doc_md="每日一次（`GRIDLAKE_INBOX_CRON`），也可手动触发：清点收件箱，启动各项数据的落地。落地齐了，「② 建库与发布」自行开始。",
+        doc_md="每日一次（`GRIDLAKE_INBOX_CRON`），也可手动触发；补数、重新判定之后自行开始。各项数据随之落地，同一轮齐了即建库。",
         **policy(hours=1),
     ) as inbox:
         LookThrough(task_id="look", task_display_name="清点", arguments=["land", "pending"], outlets=[INBOX])

@@ -1,4 +1,4 @@
-"""建库与发布 (an Airflow DAG): when every feed is landed, one run of the lake from its cut to a snapshot; after a backfill or replay likewise.
+"""建库与发布 (an Airflow DAG): when every feed of a round is landed, one run of the lake from its cut to the reports.
 
 One DAG, not one a step: the steps of a run replace tables in place, so no other run may come between them, and a DAG that has one active run
 is what holds that over a restart.
@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import reduce
 from operator import and_
 
-from airflow.sdk import DAG
-from gridlake_dags.assets import CORRECTED, SNAPSHOT, bronze
+from airflow.sdk import DAG, PartitionedAssetTimetable
+from gridlake_dags.assets import SNAPSHOT, bronze
 from gridlake_dags.command import Gridlake
 from gridlake_dags.declarations import feeds
 from gridlake_dags.policy import policy
@@ -30,6 +30,7 @@ STEPS = {
     "mart": ("汇总", ("detect",)),
     "check": ("质检", ("mart",)),
     "publish": ("发布快照", ("check",)),
+    "report": ("出省级报告", ("publish",)),
 }
 RUN = ["--run-id", "{{ run_id }}"]
 
@@ -43,12 +44,12 @@ def _arguments(step: str) -> list[str]:
 with DAG(
     dag_id="province",
     dag_display_name="② 建库与发布",
-    description="各项数据落地齐后：定版、归一、建库、识别、汇总、质检、发布",
-    schedule=reduce(and_, (bronze(feed) for feed in feeds().values())) | CORRECTED,
+    description="各项数据落地齐后：定版、归一、建库、识别、汇总、质检、发布、出报告",
+    schedule=PartitionedAssetTimetable(assets=reduce(and_, (bronze(feed) for feed in feeds().values()))),
     tags=["建库", "发布"],
     doc_md="""### 建库与发布
 
-所有数据落地齐后自动开始（也由补数、重新判定触发，可手动触发）。一次运行读同一个版本的原始表（确定取数范围），各步依次替换库表，同一时间只有一次运行。
+同一轮的所有数据落地齐后自动开始，也可手动触发。一次运行读同一个版本的原始表（确定取数范围），各步依次替换库表，同一时间只有一次运行。
 每库一个 dbt 进程；各表行数、测试结果见任务的 XCom。质检有严重问题时不发布，上一个快照照旧。
 
 与命令行 `gridlake run` 结果相同。失败的任务清除后从断点继续。

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from airflow.sdk import DAG, Param
+from airflow.sdk import DAG, Param, PartitionedAssetTimetable, get_current_context, task
+from airflow.sdk.exceptions import AirflowSkipException
 from gridlake_dags.assets import CORRECTED, SNAPSHOT
 from gridlake_dags.command import Gridlake
 from gridlake_dags.declarations import feeds
@@ -14,22 +15,20 @@ from gridlake_dags.pools import LAKE_POOL
 
 
 class Replay(Gridlake):
-    """Judges refused rows again, as the form says; a dry run starts nothing after it."""
+    """Judges refused rows again, as the form says."""
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """What became, or would become, of the rows by feed."""
         given = context["params"]
         named = [f"--{name}={given[name]}" for name in ("feed", "reason", "since", "sender") if given[name]]
-        answer = self.call(["replay", *named, *(["--dry-run"] if given["dry_run"] else [])])
-        context["outlet_events"][CORRECTED].extra = {"dry_run": given["dry_run"]}
-        return answer
+        return self.call(["replay", *named, *(["--dry-run"] if given["dry_run"] else [])])
 
 
 with DAG(
     dag_id="maintain",
     dag_display_name="④ 湖表维护",
     description="合并小文件、打检查点、按契约的保存期限删除、清除无人引用的文件；每次发布之后",
-    schedule=[SNAPSHOT],
+    schedule=PartitionedAssetTimetable(assets=SNAPSHOT),
     tags=["维护"],
     doc_md="不删除任何快照或运行记录所引用的文件；只删除契约规定了保存期限且已到期的行。",
     **policy(hours=6),
@@ -52,4 +51,10 @@ with DAG(
     doc_md="行保持原来的位置和批次，只落地一次，可重复执行。先试算，看输出，再落地。",
     **policy(hours=2),
 ):
-    Replay(task_id="replay", task_display_name="重新判定", arguments=["replay"], outlets=[CORRECTED], pool=LAKE_POOL)
+
+    @task(task_id="landed", task_display_name="是否已落地", outlets=[CORRECTED])
+    def landed() -> None:
+        if get_current_context()["params"]["dry_run"]:
+            raise AirflowSkipException("试算，未落地")
+
+    Replay(task_id="replay", task_display_name="重新判定", arguments=["replay"], pool=LAKE_POOL) >> landed()

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 # Where the gridlake of the project's own environment is; what it reads and writes follows from the other GRIDLAKE_ variables.
@@ -31,12 +31,14 @@ class Gridlake(BaseOperator):
     A task that was killed with its worker may leave the command running: the next try waits for it by failing until the lake is free.
     """
 
-    template_fields = ("arguments",)
+    template_fields = ("arguments", "lineage_parent")
     ui_color = "#e3edf7"
 
     def __init__(self, *, arguments: Sequence[str], shown_as: str = "", **given: Any) -> None:
         super().__init__(**given)
         self.arguments, self.shown_as = arguments, shown_as
+        # By which OpenLineage's events of gridlake's run hang below this task.
+        self.lineage_parent = "{{ macros.OpenLineageProviderPlugin.lineage_parent_id(task_instance) }}"
         self._process: subprocess.Popen[str] | None = None
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,14 +49,16 @@ class Gridlake(BaseOperator):
         if in_short := summary(answer):
             context["ti"].xcom_push(key=SUMMARY, value=in_short)
         for outlet in self.outlets:
-            context["outlet_events"][outlet].extra = for_event(answer)
+            tell(context, outlet, for_event(answer))
         return answer
 
     def call(self, arguments: Sequence[str]) -> dict[str, Any]:
         """What `gridlake <arguments> --json` prints; raises AirflowException with its error."""
         command = [os.environ.get(COMMAND, "gridlake"), *(str(a) for a in arguments), "--json"]
         self.log.info("%s", " ".join(command))
-        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        given = {**os.environ, "OPENLINEAGE_PARENT_ID": self.lineage_parent}
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, env=given, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
         listening = threading.Thread(target=self._repeat, args=(self._process.stderr,))
         listening.start()
         printed = self._process.stdout.read() if self._process.stdout else ""
@@ -62,9 +66,13 @@ class Gridlake(BaseOperator):
         listening.join()
         answer = json.loads(printed) if printed.strip() else {}
         if ended_with:
-            kind = AirflowFailException if answer.get("error") in _NOT_MENDED_BY_WAITING else AirflowException
-            raise kind(answer.get("message") or f"gridlake {' '.join(arguments)} 以 {ended_with} 结束，原因见日志")
+            raise self.failure(answer, f"gridlake {' '.join(arguments)} 以 {ended_with} 结束，原因见日志")
         return answer if isinstance(answer, dict) else {"entries": answer}
+
+    def failure(self, answer: Mapping[str, Any], otherwise: str) -> Exception:
+        """What to raise where the command has failed with that answer."""
+        kind = AirflowFailException if answer.get("error") in _NOT_MENDED_BY_WAITING else AirflowException
+        return kind(answer.get("message") or otherwise)
 
     def on_kill(self) -> None:
         """End the command with its task."""
@@ -78,6 +86,14 @@ class Gridlake(BaseOperator):
     def _repeat(self, lines: Any) -> None:
         for line in lines:
             self.log.info("%s", line.rstrip())
+
+
+def tell(context: Mapping[str, Any], asset: Asset, extra: Mapping[str, Any]) -> None:
+    """Say of an asset that it is there: of the round that the run belongs to, and of one of its own where somebody has started the run by hand."""
+    event = context["outlet_events"][asset]
+    event.extra = dict(extra)
+    if not context["dag_run"].partition_key:
+        event.add_partitions(context["run_id"])
 
 
 def told(answer: Mapping[str, Any], arguments: Sequence[str] = ()) -> dict[str, Any]:
@@ -119,7 +135,9 @@ def summary(answer: Mapping[str, Any]) -> str:
     if "snapshot" in answer:
         found.append(f"快照 {answer['snapshot']['id']}")
     if "reports" in answer:
-        found.append(f"报告 {len(answer['reports']):,} 份")
+        found.append(f"报告 {len(answer['reports']):,} 件")
+    if "issues" in answer:
+        found.append(f"报告 {len(answer['issues']):,} 份，未出 {len(answer['stopped']):,} 份")
     return "；".join(found)
 
 

@@ -58,11 +58,12 @@ class Feed:
 
 @dataclass(frozen=True)
 class Report:
-    """What a DAG goes by of one report: its period and the moment of the day, local."""
+    """What a DAG goes by of one report: its period, how many days later it is due at the earliest (0: the day after), and at what local time."""
 
     name: str
     title: str
     period: str
+    days_after: int
     hour: int
     minute: int
 
@@ -118,9 +119,18 @@ def reports() -> list[Report]:
     found = []
     for path in sorted((PROJECT / "serving" / "reports").glob("*/report.yml")):
         document = _read(path)
-        minute, hour, *_ = str(document["timetable"].get("cron", "0 9 * * *")).split()
-        found.append(Report(path.parent.name, str(document["title"]), str(document["timetable"]["period"]), int(hour), int(minute)))
+        if not (timetable := document.get("timetable")):
+            continue
+        period, (minute, hour, *days) = str(timetable["period"]), str(timetable["cron"]).split()
+        found.append(Report(path.parent.name, str(document["title"]), period, _days_after(period, *days), int(hour), int(minute)))
     return found
+
+
+def _days_after(period: str, day: str, month: str, weekday: str) -> int:
+    """How many days after the first day of the next period the day lies that a cron line names."""
+    if period == "week":
+        return int(weekday) - 1
+    return int(day) - 1 if period == "month" else (date(2001, int(month), int(day)) - date(2001, 1, 1)).days
 
 
 @cache

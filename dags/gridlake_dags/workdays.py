@@ -37,16 +37,27 @@ def due_moments(report: Report) -> list[datetime]:
 
 def due(report: Report, first_day_after: date) -> datetime:
     """When the report of the period is due that ended the day before."""
-    day = first_workday(first_day_after)
+    day = first_workday(first_day_after + timedelta(days=report.days_after))
     return datetime(day.year, day.month, day.day, report.hour, report.minute, tzinfo=ZONE)
 
 
-def last_due(report: Report, now: datetime) -> tuple[date, datetime]:
-    """(the first day after the newest period that has ended, when its report is due)."""
+def last_due(report: Report, now: datetime) -> tuple[datetime, list[str]]:
+    """(when the report was due last, the periods that it was due of, oldest first). A long holiday makes two weeks due at once."""
     day = now.astimezone(ZONE).date()
-    while not begins(report.period, day):
+    while not (begins(report.period, day) and due(report, day) <= now):
         day -= timedelta(days=1)
-    return day, due(report, day)
+    moment, periods = due(report, day), [name_before(report.period, day)]
+    while (day := day - timedelta(days=1)) and (not begins(report.period, day) or due(report, day) == moment):
+        if begins(report.period, day):
+            periods.insert(0, name_before(report.period, day))
+    return moment, periods
+
+
+def name_before(period: str, first_day_after: date) -> str:
+    """What the period is called that ended the day before: 2026-W09, 2026-02, 2026."""
+    last = first_day_after - timedelta(days=1)
+    year, week, _ = last.isocalendar()
+    return f"{year}-W{week:02}" if period == "week" else f"{last:%Y-%m}" if period == "month" else f"{last:%Y}"
 
 
 def begins(period: str, day: date) -> bool:
@@ -54,7 +65,6 @@ def begins(period: str, day: date) -> bool:
     return {
         "week": day.weekday() == 0,
         "month": day.day == 1,
-        "quarter": day.day == 1 and day.month % 3 == 1,
         "year": (day.month, day.day) == (1, 1),
     }[period]
 

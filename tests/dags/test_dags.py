@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,7 @@ def test_the_dags_of_sixty_feeds_are_read_in_five_seconds(loaded: dict[str, Any]
 def test_there_is_a_dag_for_each_feed_report_and_approved_backfill_and_no_other(dags: dict[str, Any]) -> None:
     declared = {f"land__{feed}" for feed in contracts.load_all(Settings())} | {f"land__county_platform__event_{n}" for n in range(8)}
     reports = {f"report__{path.parent.name}" for path in (CHECKOUT / "serving" / "reports").glob("*/report.yml")}
-    assert dags.keys() == declared | reports | {"inbox", "province", "maintain", "replay", "backfill__late"}
+    assert dags.keys() == declared | reports | {"inbox", "calendar", "province", "maintain", "replay", "backfill__late"}
 
 
 @cache
@@ -111,29 +111,33 @@ def test_each_task_calls_a_command_with_options_that_it_has(dags: dict[str, Any]
 
 def test_the_province_runs_every_step_of_a_run_after_those_that_it_reads(dags: dict[str, Any]) -> None:
     tasks = dags["province"]["tasks"]
-    steps = ["cut", "stage", "resolve", *(f"build__{library}" for library in LIBRARY), "detect", "mart", "check", "publish"]
+    steps = ["cut", "stage", "resolve", *(f"build__{library}" for library in LIBRARY), "detect", "mart", "check", "publish", "report"]
     assert sorted(tasks) == sorted(steps)
     ran = [task["arguments"][0][0] for task in tasks.values()]
-    assert set(ran) == set(STEPS) - {"report"}
+    assert set(ran) == set(STEPS)
     assert all(task["arguments"][0][-2:] == ["--run-id", "{{ run_id }}"] for task in tasks.values())
 
     def above(step: str) -> set[str]:
         return {step}.union(*(above(other) for other in tasks[step]["above"]))
 
-    assert above("publish") == set(steps)
+    assert above("report") == set(steps)
     assert above("build__business") >= {"build__theme", "build__item"}
     assert dags["province"]["most_runs"] == 1
 
 
-def test_dags_are_chained_by_assets_and_one_clock_starts_them(dags: dict[str, Any]) -> None:
+def test_dags_are_chained_by_assets_and_only_inbox_and_calendar_go_by_the_clock(dags: dict[str, Any]) -> None:
     made = {name: {uri for task in dag["tasks"].values() for uri in task["outlets"]} for name, dag in dags.items()}
     landed = {uri for name, uris in made.items() if name.startswith("land__") for uri in uris}
     assert len(landed) == FEEDS_OF_A_PROVINCE
-    assert set(dags["province"]["awaits"]) == landed | made["replay"]
-    assert made["replay"] == made["backfill__late"]
+    assert set(dags["province"]["awaits"]) == landed
+    assert made["replay"] == made["backfill__late"] == set(dags["inbox"]["awaits"])
     assert all(made["inbox"] <= set(dag["awaits"]) for name, dag in dags.items() if name.startswith("land__"))
-    assert dags["report__weekly"]["awaits"] == dags["maintain"]["awaits"] == sorted(made["province"])
-    assert [name for name, dag in dags.items() if "Cron" in dag["timetable"]] == ["inbox"]
+    assert dags["maintain"]["awaits"] == sorted(made["province"])
+    assert set(dags["report__weekly"]["awaits"]) < made["province"] | made["calendar"]
+    by_a_clock = {name for name, dag in dags.items() if dag["timetable"] in {"AssetOrTimeSchedule", "EventsTimetable"}}
+    assert by_a_clock == {"inbox", "calendar"}
+    # Of one round: several assets are awaited by partition.
+    assert {dag["timetable"] for name, dag in dags.items() if dag["awaits"] and name != "inbox"} == {"PartitionedAssetTimetable"}
 
 
 def test_a_feed_is_landed_after_those_that_its_gates_wait_for(dags: dict[str, Any]) -> None:
@@ -162,7 +166,7 @@ def test_one_writer_at_a_time_retries_that_back_off_and_somebody_who_is_told(dag
             assert (task["retries"], task["backs_off"], task["tells"]) == (3, True, True), where
             assert re.search(r"[\u4e00-\u9fff]", task["title"]), where
             assert task["owner"] not in {"", "airflow"}, where
-            writes = task["type"] in {"Gridlake", "LandFeed", "Render", "Replay"}
+            writes = task["type"] in {"Gridlake", "LandFeed", "MakeReport", "Replay"}
             landing = name.replace("backfill__late", "land__city_platform__event").partition("land__")[2]
             expected = f"bronze.{landing}" if landing else "lake"
             assert task["pool"] == (expected if writes else "default_pool"), where
@@ -187,25 +191,26 @@ def helpers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("period", "after", "due"),
+    ("period", "days_after", "due", "periods"),
     [
-        ("week", "2026-03-02", "2026-03-02"),
-        ("month", "2025-10-01", "2025-10-09"),  # National Day and Mid-Autumn
-        ("week", "2026-02-16", "2026-02-24"),  # Spring Festival
-        ("year", "2026-01-01", "2026-01-04"),  # a Sunday that makes up for a holiday
-        ("month", "2027-05-01", "2027-05-03"),  # beyond what is published
+        ("week", 0, "2026-03-02", ["2026-W09"]),
+        ("month", 0, "2025-10-09", ["2025-09"]),  # National Day and Mid-Autumn
+        ("week", 0, "2026-02-24", ["2026-W07", "2026-W08"]),  # Spring Festival
+        ("year", 0, "2026-01-04", ["2025"]),  # a Sunday that makes up for a holiday
+        ("year", 4, "2026-01-05", ["2025"]),
+        ("month", 0, "2027-05-03", ["2027-04"]),  # beyond what is published
     ],
 )
 @pytest.mark.usefixtures("helpers")
-def test_a_report_is_due_on_the_first_workday_after_its_period(period: str, after: str, due: str) -> None:
+def test_a_report_is_due_on_the_first_workday_after_its_period(period: str, days_after: int, due: str, periods: list[str]) -> None:
     from gridlake_dags.declarations import Report  # type: ignore[import-not-found]
     from gridlake_dags.workdays import due_moments, last_due  # type: ignore[import-not-found]
 
-    report = Report("any", "任一报告", period, 9, 30)
+    report = Report("any", "任一报告", period, days_after, 9, 30)
     expected = datetime.fromisoformat(f"{due}T09:30:00+08:00")
     assert expected in due_moments(report)
-    day, moment = last_due(report, datetime.fromisoformat(f"{after}T00:00:00+08:00"))
-    assert (f"{day}", moment) == (after, expected)
+    assert last_due(report, expected) == (expected, periods)
+    assert last_due(report, expected - timedelta(minutes=1))[0] < expected
 
 
 @pytest.mark.parametrize(

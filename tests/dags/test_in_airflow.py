@@ -65,25 +65,36 @@ def test_a_triggered_run_lands_builds_publishes_reports_and_makes_the_tables_of_
     whole = succeed("run", "--input", inbox, "--home", tmp_path / "whole", *NOW)
     home = keys_of(tmp_path / "whole", tmp_path / "scheduled")
     with airflow(tmp_path / "airflow", home, inbox) as scheduler:
-        scheduler.trigger("inbox")
-        scheduler.until(lambda: all("success" in scheduler.runs(dag).values() for dag in ("report__weekly", "maintain")), LONGEST_S)
+        # A second round begins while the first is being landed.
+        rounds = [scheduler.trigger("inbox"), scheduler.trigger("inbox")]
+        ended = ("province", "report__weekly", "maintain")
+        scheduler.until(lambda: all(list(scheduler.runs(dag).values()) == ["success"] * 2 for dag in ended), LONGEST_S)
+        assert {run["partition_key"] for run in scheduler.ask("/api/v2/dags/province/dagRuns")["dag_runs"]} == set(rounds)
         assert differing(content(tmp_path / "whole"), content(home)) == {}
-        (rendered,) = scheduler.tasks("report__weekly", "render")
-        assert [Path(p).name for p in scheduler.output(rendered)["reports"]] == [Path(p).name for p in whole["reports"]]
+        rendered = scheduler.tasks("province", "report")[0]
+        reports = {tmp_path / "whole": whole["reports"], home: scheduler.output(rendered)["reports"]}
+        made = [[Path(path).relative_to(where / "reports") for path in paths] for where, paths in reports.items()]
+        assert made[0] == made[1] != []
+        # Of every region, for the period that is due.
+        issued = scheduler.tasks("report__weekly", "make")[0]
+        assert len(scheduler.output(issued)["issues"]) > len(made[0]) / 2
+        assert scheduler.output(issued)["stopped"] == []
         # Counts, and how much is refused, without a look into a log.
-        (landed,) = scheduler.tasks("land__city_platform__event", "landed")
+        landed = next(task for task in scheduler.tasks("land__city_platform__event", "landed") if scheduler.output(task)["received"])
         told, expected = scheduler.output(landed), whole["feeds"]["city_platform__event"]
         assert {name: told[name] for name in ("received", "accepted", "refused")} == {n: expected[n] for n in ("received", "accepted", "refused")}
         assert told["refused_pct"] == round(100 * expected["refused"] / expected["received"], 2) > 0
         labels = [task["rendered_map_index"] for task in scheduler.tasks("land__city_platform__event", "land")]
         assert labels
         assert all("收" in label for label in labels)
-        (built,) = scheduler.tasks("province", "build__theme")
+        built = scheduler.tasks("province", "build__theme")[0]
         themes = {name: rows for name, rows in whole["tables"].items() if name.startswith("theme.")}
         assert scheduler.output(built)["tables"] == themes
-        (looked,) = scheduler.tasks("inbox", "look")
-        assert scheduler.output(looked)["files"] > 100
-        assert (scheduler.folder / "openlineage.ndjson").stat().st_size > 0
+        assert max(scheduler.output(task)["files"] for task in scheduler.tasks("inbox", "look")) > 100
+        published = next((home / "lineage").glob("*.ndjson"))
+        parent = json.loads(published.read_text(encoding="utf-8").splitlines()[0])["run"]["facets"]["parent"]
+        assert parent["job"]["name"] == "province.publish"
+        assert parent["run"]["runId"] in (scheduler.folder / "openlineage.ndjson").read_text(encoding="utf-8")
         scheduler.stop()
         # Nothing has come: the second start goes on from what the first has left.
         assert scheduler.start() < 180
