@@ -27,6 +27,8 @@ DECLARED = Path(__file__).resolve().parent / "assets"
 # Ids are names in this space, so that a second import finds what the first has made. Never to be changed.
 _SPACE = uuid.UUID("0c0f4f0e-6f0c-5d6e-9f5c-8f1d3b1c7a42")
 _VERSION = "1.0.0"
+# Of every dashboard there is one more for phones, to which the settings lead them.
+PHONE = "-phone"
 _DATABASE = "快照"
 # The system whose cities have roles: those of other systems are feeds from elsewhere.
 _CITY_SYSTEM, _CITY_LEVEL, _COUNTY_LEVEL = "cn", 2, 3
@@ -39,6 +41,9 @@ _WORDS_OF_NUMBERS_NOT_ADDED = {"level", "version", "distance", "hours", "change"
 _PLACED = {"city_system": "地市区划体系", "city_code": "地市代码", "city_name": "地市", "county_code": "区县代码", "county_name": "区县",
            "township_name": "乡镇（街道）"}  # fmt: skip
 _WEEK, _WEEK_LABEL = "week_date", "周"
+_WEEK_NAME, _WEEK_NAME_LABEL = "week_name", "周次"
+# Numbered: a chart sorts its axes by their texts.
+_WEEKDAY, _WEEKDAY_LABEL, _WEEKDAYS = "weekday", "星期", ("1 周一", "2 周二", "3 周三", "4 周四", "5 周五", "6 周六", "7 周日")
 _NEWEST, _NEWEST_LABEL = "is_newest", "是否最近一期"
 _COUNT, _COUNT_LABEL = "row_count_", "行数"
 
@@ -200,7 +205,8 @@ def write(current: Path, folder: Path, settings: Settings, outlines: Path | None
     for name, dashboard in dashboards.items():
         for chart, said in dashboard.charts.items():
             texts[f"charts/{name}__{chart}.yaml"] = _yaml(_chart_asset(name, chart, said, found))
-        texts[f"dashboards/{name}.yaml"] = _yaml(_dashboard_asset(name, dashboard, found))
+        texts[f"dashboards/{name}.yaml"] = _yaml(_dashboard_asset(name, dashboard, dashboard.rows, found))
+        texts[f"dashboards/{name}{PHONE}.yaml"] = _yaml(_dashboard_asset(f"{name}{PHONE}", dashboard, list(_one_below_the_other(dashboard)), found))
     target = folder / "assets"
     shutil.rmtree(target, ignore_errors=True)
     for path, text in texts.items():
@@ -211,7 +217,7 @@ def write(current: Path, folder: Path, settings: Settings, outlines: Path | None
         "clause": _CLAUSE,
         "datasets": {dataset.id: dataset.scope for dataset in found.values()},
         "charts": [_id("chart", f"{name}/{chart}") for name, dashboard in dashboards.items() for chart in dashboard.charts],
-        "dashboards": {_id("dashboard", name): _id("embedded", name) for name in dashboards},
+        "dashboards": {_id("dashboard", f"{name}{kind}"): _id("embedded", f"{name}{kind}") for name in dashboards for kind in ("", PHONE)},
     }
     (folder / "access.json").write_text(json.dumps(access, ensure_ascii=False, indent=1), encoding="utf-8")
     (folder / "map.geojson").write_text(json.dumps(_map(snapshot, outlines), ensure_ascii=False), encoding="utf-8")
@@ -268,6 +274,12 @@ def _named_codes(columns: Mapping[str, Column], said: Mapping[str, Any], snapsho
     found: dict[str, Column] = {}
     for name, column in columns.items():
         code_list = said["columns"].get(name, {}).get("code_list", "")
+        if name == "field" and "feed" in columns:
+            # What a field is called hangs on whose it is.
+            titles = {f"{feed}.{c['name']}": c["title"] for feed, told in snapshot.dictionary["feeds"].items() for c in told["columns"]}
+            found[name] = Column(name, column.type, f"{column.label}代码", column.description)
+            found["field_name"] = Column("field_name", "VARCHAR", column.label, column.description, _looked_up("m.feed || '.' || m.field", titles, "m.field"))
+            continue
         named = _names(name, code_list, snapshot, settings)
         other = f"{name.removesuffix('_code')}_name"
         if not named or other in columns:
@@ -276,10 +288,10 @@ def _named_codes(columns: Mapping[str, Column], said: Mapping[str, Any], snapsho
         label = column.label
         short = label.removesuffix("代码").removesuffix("编码")
         found[name] = Column(name, column.type, label if short != label else f"{label}代码", column.description, column.expression)
-        found[other] = Column(other, "VARCHAR", short, column.description, _looked_up(name, named))
+        found[other] = Column(other, "VARCHAR", short, column.description, _looked_up(f"m.{name}", named))
         if above := _names_above(code_list, snapshot):
             upper = f"{other.removesuffix('_name')}_parent_name"
-            found[upper] = Column(upper, "VARCHAR", f"{short}（上级）", column.description, _looked_up(name, above))
+            found[upper] = Column(upper, "VARCHAR", f"{short}（上级）", column.description, _looked_up(f"m.{name}", above))
     return found
 
 
@@ -308,9 +320,9 @@ def _names(column: str, code_list: str, snapshot: Snapshot, settings: Settings) 
     return {}
 
 
-def _looked_up(column: str, names: Mapping[str, str]) -> str:
-    pairs = ", ".join(f"{_quoted(code)}: {_quoted(text)}" for code, text in sorted(names.items()))
-    return f"coalesce(map {{{pairs}}}[m.{column}], m.{column})"
+def _looked_up(code: str, names: Mapping[str, str], otherwise: str = "") -> str:
+    pairs = ", ".join(f"{_quoted(name)}: {_quoted(text)}" for name, text in sorted(names.items()))
+    return f"coalesce(map {{{pairs}}}[{code}], {otherwise or code})"
 
 
 def _names_above(code_list: str, snapshot: Snapshot) -> dict[str, str]:
@@ -332,6 +344,9 @@ def _periods(mart: str, own: Mapping[str, str]) -> dict[str, Column]:
         over = "(select max(business_date) + 1 from mart.region_reporting)"
         week = f"case when date_trunc('week', m.business_date) + interval 7 day <= {over} then date_trunc('week', m.business_date)::date end"
         found[_WEEK] = Column(_WEEK, "DATE", _WEEK_LABEL, "星期一的日期；该周未满为空", week)
+        found[_WEEK_NAME] = Column(_WEEK_NAME, "VARCHAR", _WEEK_NAME_LABEL, "ISO 周；该周未满为空", f"strftime({week}, '%G-W%V')")
+        days = ", ".join(map(_quoted, _WEEKDAYS))
+        found[_WEEKDAY] = Column(_WEEKDAY, "VARCHAR", _WEEKDAY_LABEL, "业务日期是星期几", f"([{days}])[isodow(m.business_date)]")
     if own.get("month_date") == "DATE":
         found[_NEWEST] = Column(_NEWEST, "BOOLEAN", _NEWEST_LABEL, "最近一个月", f"m.month_date = (select max(month_date) from mart.{mart})")
     return found
@@ -442,7 +457,9 @@ _VIZ = {
     "map": "country_map",
 }
 _BLUE = {"r": 31, "g": 92, "b": 153, "a": 1}
-_COLOURS = "supersetColors"
+# Who made it when takes the room of the title.
+_PHONE_CSS = "[data-test='metadata-bar'] { display: none; }"
+_COLOURS, _SHADES = "echarts5Colors", "schemeBlues"
 
 
 def _chart_asset(dashboard: str, name: str, chart: Chart, found: Mapping[str, Dataset]) -> dict[str, Any]:
@@ -481,9 +498,11 @@ def _params(chart: Chart, dataset: Dataset) -> dict[str, Any]:
             lag = "环比上月" if chart.by[0] == "month_date" else "环比上周"
             shown |= {"metric": metrics[0], "x_axis": chart.by[0], "time_grain_sqla": "P1D", "show_trend_line": True, "compare_lag": 1,
                       "compare_suffix": lag, "start_y_axis_at_zero": True, "y_axis_format": chart.number, "color_picker": _BLUE,
-                      "header_font_size": 0.4, "subheader_font_size": 0.125, "rolling_type": "None"}  # fmt: skip
+                      "header_font_size": 0.5, "subheader_font_size": 0.2, "rolling_type": "None"}  # fmt: skip
         case "number":
-            shown |= {"metric": metrics[0], "y_axis_format": chart.number, "header_font_size": 0.4, "subheader": chart.note, "subheader_font_size": 0.125}
+            shown |= {"metric": metrics[0], "y_axis_format": chart.number, "header_font_size": 0.4, "subheader": chart.note, "subheader_font_size": 0.15}
+            if chart.number == "date":
+                shown |= {"y_axis_format": "", "force_timestamp_formatting": True, "time_format": "%Y-%m-%d"}
         case "line" | "column":
             shown |= _axes(chart)
         case "bar":
@@ -491,11 +510,11 @@ def _params(chart: Chart, dataset: Dataset) -> dict[str, Any]:
                                      "y_axis_title_margin": 15}  # fmt: skip
         case "pie":
             shown |= {"metric": metrics[0], "groupby": chart.by, "sort_by_metric": True, "label_type": "key_percent", "show_labels": True,
-                      "show_legend": False, "donut": True, "innerRadius": 40, "outerRadius": 68, "number_format": chart.number,
+                      "show_legend": False, "donut": True, "innerRadius": 40, "outerRadius": 60, "number_format": chart.number,
                       "labels_outside": True, "label_line": True}  # fmt: skip
         case "heat":
             shown |= {"x_axis": chart.by[0], "groupby": chart.by[1], "metric": metrics[0], "normalize_across": "heatmap", "show_legend": True,
-                      "linear_color_scheme": "blue_white_yellow", "xscale_interval": 1, "yscale_interval": 1, "y_axis_format": chart.number,
+                      "linear_color_scheme": _SHADES, "xscale_interval": 1, "yscale_interval": 1, "y_axis_format": chart.number,
                       "sort_x_axis": "alpha_asc", "sort_y_axis": "alpha_desc", "show_percentage": False, "show_values": False,
                       "value_bounds": [None, None], "left_margin": "auto", "bottom_margin": "auto"}  # fmt: skip
         case "tree":
@@ -507,7 +526,7 @@ def _params(chart: Chart, dataset: Dataset) -> dict[str, Any]:
                       "show_cell_bars": True, "align_pn": False, "color_pn": False, "table_timestamp_format": "%Y-%m-%d %H:%M",
                       "column_config": {m: {"d3NumberFormat": dataset.metrics[m].format, "showCellBars": m == metrics[0]} for m in metrics}}  # fmt: skip
         case "map":
-            shown |= {"select_country": "china", "entity": chart.by[0], "metric": metrics[0], "linear_color_scheme": "blue_white_yellow",
+            shown |= {"select_country": "china", "entity": chart.by[0], "metric": metrics[0], "linear_color_scheme": _SHADES,
                       "number_format": chart.number}  # fmt: skip
             # With a scheme of categories the map is coloured by name and not by number.
             shown.pop("color_scheme")
@@ -552,7 +571,14 @@ def _axis(name: str, dataset: Dataset) -> Any:
     return axis | ({"timeGrain": "P1D"} if dataset.columns[name].type.startswith("DATE") else {})
 
 
-def _dashboard_asset(name: str, dashboard: Dashboard, found: Mapping[str, Dataset]) -> dict[str, Any]:
+def _one_below_the_other(dashboard: Dashboard) -> Iterator[dict[str, Chart]]:
+    """The rows of a phone: Superset parts a row by twelfths however narrow the screen is."""
+    for name, chart in dashboard.charts.items():
+        yield {name: chart.model_copy(update={"width": 12, "height": 20 if chart.kind in ("trend", "number") else min(chart.height, 50)})}
+
+
+def _dashboard_asset(name: str, dashboard: Dashboard, rows: Sequence[Mapping[str, Chart]], found: Mapping[str, Dataset]) -> dict[str, Any]:
+    declared = name.removesuffix(PHONE)
     number = {chart: n for n, chart in enumerate(dashboard.charts, start=1)}
     position: dict[str, Any] = {
         "DASHBOARD_VERSION_KEY": "v2",
@@ -560,15 +586,15 @@ def _dashboard_asset(name: str, dashboard: Dashboard, found: Mapping[str, Datase
         "GRID_ID": {"type": "GRID", "id": "GRID_ID", "children": [], "parents": ["ROOT_ID"]},
         "HEADER_ID": {"type": "HEADER", "id": "HEADER_ID", "meta": {"text": dashboard.title}},
     }
-    for n, row in enumerate(dashboard.rows):
+    for n, row in enumerate(rows):
         if sum(chart.width for chart in row.values()) > 12:
-            raise AssetError(f"{DECLARED.name}/dashboards/{name}.yaml: row {n + 1}: expected widths of 12 in all at most")
+            raise AssetError(f"{DECLARED.name}/dashboards/{declared}.yaml: row {n + 1}: expected widths of 12 in all at most")
         place = f"ROW-{n}"
         position["GRID_ID"]["children"].append(place)
         position[place] = {"type": "ROW", "id": place, "children": [f"CHART-{c}" for c in row], "parents": ["ROOT_ID", "GRID_ID"],
                            "meta": {"background": "BACKGROUND_TRANSPARENT"}}  # fmt: skip
         for chart, said in row.items():
-            meta = {"chartId": number[chart], "width": said.width, "height": said.height, "uuid": _id("chart", f"{name}/{chart}"), "sliceName": said.title}
+            meta = {"chartId": number[chart], "width": said.width, "height": said.height, "uuid": _id("chart", f"{declared}/{chart}"), "sliceName": said.title}
             position[f"CHART-{chart}"] = {"type": "CHART", "id": f"CHART-{chart}", "children": [], "parents": ["ROOT_ID", "GRID_ID", place], "meta": meta}
     in_scope = list(number.values())
     metadata = {
@@ -586,9 +612,9 @@ def _dashboard_asset(name: str, dashboard: Dashboard, found: Mapping[str, Datase
         "global_chart_configuration": {"scope": {"rootPath": ["ROOT_ID"], "excluded": []}, "chartsInScope": in_scope},
     }
     return {
-        "dashboard_title": dashboard.title,
+        "dashboard_title": dashboard.title if name == declared else f"{dashboard.title}（手机）",
         "description": None,
-        "css": (DECLARED / "dashboard.css").read_text(encoding="utf-8"),
+        "css": "" if name == declared else _PHONE_CSS,
         "slug": name,
         "uuid": _id("dashboard", name),
         "position": position,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import sealed_duckdb  # noqa: F401 - seals every DuckDB connection by being imported
-from flask import Flask, Response, request, send_file
+from flask import Flask, Response, redirect, request, send_file
 from superset.config import THEME_DEFAULT as _THEME
 from superset.tasks.types import FixedExecutor
 
@@ -19,6 +20,8 @@ _FOLDER = Path(os.environ["GRIDLAKE_SUPERSET_FOLDER"])
 _SECRETS = json.loads((_FOLDER / "secrets.json").read_text(encoding="utf-8"))
 _ADDRESS = f"http://127.0.0.1:{os.environ['GRIDLAKE_SUPERSET_PORT']}"
 _EMBEDDED_IN = os.environ.get("GRIDLAKE_SUPERSET_EMBEDDED_IN", "").split()
+_COUNTER = "https://apachesuperset.gateway.scarf.sh/pixel/"
+_DASHBOARD = re.compile(r"/superset/dashboard/([a-z_]+)/?")
 _YEAR = 365 * 24 * 3600
 
 SECRET_KEY = _SECRETS["secret_key"]
@@ -47,7 +50,7 @@ FEATURE_FLAGS = {
     "SQLLAB_BACKEND_PERSISTENCE": True,
 }
 RATELIMIT_ENABLED = False
-# The pre-built pages ask for a picture at an outside counter of visits; this policy names no outside host, so it is not asked.
+# It names no outside host: whatever a page asks for elsewhere, its browser does not.
 TALISMAN_ENABLED = True
 TALISMAN_CONFIG = {
     "content_security_policy": {
@@ -91,14 +94,24 @@ EXPLORE_FORM_DATA_CACHE_CONFIG = _cache("form_data", 7 * 24 * 3600)
 
 
 def FLASK_APP_MUTATOR(app: Flask) -> None:  # noqa: N802 - the name is Superset's
-    """Give our counties where the map of a country asks for China's provinces: it knows no other way to be given outlines."""
+    """What the pre-built pages cannot be told by a setting: the outlines of our counties, no counter of visits, and which dashboard is for phones."""
     assets = Path(app.root_path) / "static" / "assets"
+    # The map of a country draws the outlines that it was built with: where it asks for China's provinces it is given our counties.
     provinces = next(p.name for p in sorted(assets.glob("*.geojson")) if '"CN-ZJ"' in p.read_text(encoding="utf-8", errors="ignore"))
+    counting = {p.name: text for p in sorted(assets.glob("*.js")) if _COUNTER in (text := p.read_text(encoding="utf-8", errors="ignore"))}
+    silent = {name: text.replace(_COUNTER, "data:,") for name, text in counting.items()}
 
     @app.before_request
-    def counties() -> Response | None:
-        asked = request.path == f"/static/assets/{provinces}"
-        return send_file(_FOLDER / "map.geojson", mimetype="application/geo+json", max_age=0) if asked else None
+    def instead() -> Response | None:
+        folder, _, name = request.path.rpartition("/")
+        if folder == "/static/assets" and name == provinces:
+            return send_file(_FOLDER / "map.geojson", mimetype="application/geo+json", max_age=0)
+        if folder == "/static/assets" and name in silent:
+            return Response(silent[name], mimetype="text/javascript", headers={"Cache-Control": f"public, max-age={_YEAR}"})
+        if (found := _DASHBOARD.fullmatch(request.path)) and "Mobile" in request.user_agent.string:
+            if (_FOLDER / "assets" / "dashboards" / f"{found[1]}-phone.yaml").exists():
+                return redirect(f"/superset/dashboard/{found[1]}-phone/?standalone=1")
+        return None
 
 
 class CeleryConfig:
