@@ -194,6 +194,17 @@ class Snapshot:
         return cls(folder, marts, dictionary, cities, dict(counties))
 
 
+    def pairs(self, sql: str) -> dict[str, str]:
+        """The second column of a query's rows by the first."""
+        with duckdb.connect(str(self.folder / "marts.duckdb"), read_only=True) as database:
+            return dict(database.execute(sql).fetchall())
+
+    def those_in(self, mart: str, column: str, names: Mapping[str, str]) -> dict[str, str]:
+        """Of many names those that a mart's column has: Superset reads the whole query several times for every chart."""
+        there = self.pairs(f"select distinct {column}, {column} from mart.{mart}")
+        return {code: name for code, name in names.items() if code in there}
+
+
 def write(current: Path, folder: Path, settings: Settings, outlines: Path | None = None) -> dict[str, Dataset]:
     """Everything that `populate.py` and the settings read, below `folder`: `assets/`, `access.json`, `map.geojson`. Gives the datasets by mart."""
     snapshot = Snapshot.read(current)
@@ -258,7 +269,7 @@ def _dataset(snapshot: Snapshot, settings: Settings, mart: str, ratios: Mapping[
             joined, scope = f"\nleft join {place} as place using ({', '.join(keys)})", _SCOPE
             columns |= {name: Column(name, "VARCHAR", label, expression=f"place.{name}") for name, label in _PLACED.items() if name not in own}
             break
-    columns = _named_codes(columns, said, snapshot, settings) | _periods(mart, own)
+    columns = _named_codes(mart, columns, said, snapshot, settings) | _periods(mart, own)
     added = [f"{column.expression} as {column.name}" for column in columns.values() if column.expression]
     sql = f"select\n    {', '.join(['m.*', *added])}\nfrom mart.{mart} as m{joined}".replace("m.*, ", "m.*,\n    ")
     short = re.split(r"[：；，（。]", said["title"])[0]
@@ -266,7 +277,7 @@ def _dataset(snapshot: Snapshot, settings: Settings, mart: str, ratios: Mapping[
     return Dataset(mart, f"{short}（{mart}）", f"{said['title']}。mart.{mart}", columns, {**_sums(own, columns), **ratios}, sql, scope, time)
 
 
-def _named_codes(columns: Mapping[str, Column], said: Mapping[str, Any], snapshot: Snapshot, settings: Settings) -> dict[str, Column]:
+def _named_codes(mart: str, columns: Mapping[str, Column], said: Mapping[str, Any], snapshot: Snapshot, settings: Settings) -> dict[str, Column]:
     """Beside every code its name: as the code's list says it, or as senders, contracts and models are called.
 
     Names are written into the query: looked up once a code and not once a row, of ten million rows in 50 ms and not in 250.
@@ -274,13 +285,7 @@ def _named_codes(columns: Mapping[str, Column], said: Mapping[str, Any], snapsho
     found: dict[str, Column] = {}
     for name, column in columns.items():
         code_list = said["columns"].get(name, {}).get("code_list", "")
-        if name == "field" and "feed" in columns:
-            # What a field is called hangs on whose it is.
-            titles = {f"{feed}.{c['name']}": c["title"] for feed, told in snapshot.dictionary["feeds"].items() for c in told["columns"]}
-            found[name] = Column(name, column.type, f"{column.label}代码", column.description)
-            found["field_name"] = Column("field_name", "VARCHAR", column.label, column.description, _looked_up("m.feed || '.' || m.field", titles, "m.field"))
-            continue
-        named = _names(name, code_list, snapshot, settings)
+        named = _names(mart, name, code_list, snapshot, settings)
         other = f"{name.removesuffix('_code')}_name"
         if not named or other in columns:
             found[name] = column
@@ -295,14 +300,13 @@ def _named_codes(columns: Mapping[str, Column], said: Mapping[str, Any], snapsho
     return found
 
 
-def _names(column: str, code_list: str, snapshot: Snapshot, settings: Settings) -> dict[str, str]:
+def _names(mart: str, column: str, code_list: str, snapshot: Snapshot, settings: Settings) -> dict[str, str]:
     if code_list:
         return {row["code"]: row["name_zh"] for row in snapshot.dictionary["code_lists"].get(code_list, ())}
     feeds = snapshot.dictionary["feeds"]
     match column:
         case "sender_code":
-            with duckdb.connect(str(snapshot.folder / "marts.duckdb"), read_only=True) as database:
-                return dict(database.execute("select sender_code, any_value(sender_name) from mart.sender group by 1 order by 1").fetchall())
+            return snapshot.pairs("select sender_code, any_value(sender_name) from mart.sender group by 1 order by 1")
         case "feed":
             titles = [feed["title"] for feed in feeds.values()]
             return {
@@ -310,7 +314,9 @@ def _names(column: str, code_list: str, snapshot: Snapshot, settings: Settings) 
             }
         case "rule":
             rules = {rule["name"]: rule["description"] or rule["name"] for feed in feeds.values() for rule in feed["rules"]}
-            return rules | {code: refusal.meaning for code, refusal in REFUSALS.items()}
+            return snapshot.those_in(mart, column, rules | {code: refusal.meaning for code, refusal in REFUSALS.items()})
+        case "field":
+            return snapshot.those_in(mart, column, {c["name"]: c["title"] for feed in feeds.values() for c in feed["columns"]})
         case "model":
             return {name: model["title"]["zh"] for name, model in _models(settings).items()}
         case "factor":
@@ -320,9 +326,9 @@ def _names(column: str, code_list: str, snapshot: Snapshot, settings: Settings) 
     return {}
 
 
-def _looked_up(code: str, names: Mapping[str, str], otherwise: str = "") -> str:
+def _looked_up(code: str, names: Mapping[str, str]) -> str:
     pairs = ", ".join(f"{_quoted(name)}: {_quoted(text)}" for name, text in sorted(names.items()))
-    return f"coalesce(map {{{pairs}}}[{code}], {otherwise or code})"
+    return f"coalesce(map {{{pairs}}}[{code}], {code})"
 
 
 def _names_above(code_list: str, snapshot: Snapshot) -> dict[str, str]:
