@@ -193,7 +193,6 @@ class Snapshot:
             )
         return cls(folder, marts, dictionary, cities, dict(counties))
 
-
     def pairs(self, sql: str) -> dict[str, str]:
         """The second column of a query's rows by the first."""
         with duckdb.connect(str(self.folder / "marts.duckdb"), read_only=True) as database:
@@ -376,7 +375,9 @@ def _ratios(snapshot: Snapshot) -> dict[str, dict[str, Ratio]]:
             ratio = Ratio.model_validate(said)
             label = labels.get(name) or ratio.label
             if not label or (ratio.label and name in labels):
-                expected = "no label of its own, a mart's column is called so already" if ratio.label else "a label: no mart has a column of that name"
+                expected = (
+                    "no label of its own, a mart's column is called so already" if ratio.label else "a label: no mart has a column of that name"
+                )
                 raise AssetError(f"{path}: {mart}.{name}: expected {expected}")
             found.setdefault(mart, {})[name] = ratio.model_copy(update={"label": label})
     return found
@@ -494,10 +495,14 @@ def _chart_asset(dashboard: str, name: str, chart: Chart, found: Mapping[str, Da
 
 def _params(chart: Chart, dataset: Dataset) -> dict[str, Any]:
     metrics = chart.metrics
-    filters = [{"clause": "WHERE", "expressionType": "SQL", "sqlExpression": condition, "filterOptionName": f"where_{n}"} for n, condition in enumerate(chart.where)]
+    filters: list[dict[str, Any]] = [
+        {"clause": "WHERE", "expressionType": "SQL", "sqlExpression": condition, "filterOptionName": f"where_{number}"}
+        for number, condition in enumerate(chart.where)
+    ]
     if dataset.time:
         # Without a bound; it is what the dashboard's period takes hold of.
-        filters.append({"clause": "WHERE", "expressionType": "SIMPLE", "subject": dataset.time, "operator": "TEMPORAL_RANGE", "comparator": "No filter"})
+        period = {"subject": dataset.time, "operator": "TEMPORAL_RANGE", "comparator": "No filter"}
+        filters.append({"clause": "WHERE", "expressionType": "SIMPLE", **period})
     shown: dict[str, Any] = {"viz_type": _VIZ[chart.kind], "adhoc_filters": filters, "row_limit": chart.top, "color_scheme": _COLOURS}
     match chart.kind:
         case "trend":
@@ -506,7 +511,13 @@ def _params(chart: Chart, dataset: Dataset) -> dict[str, Any]:
                       "compare_suffix": lag, "start_y_axis_at_zero": True, "y_axis_format": chart.number, "color_picker": _BLUE,
                       "header_font_size": 0.5, "subheader_font_size": 0.2, "rolling_type": "None"}  # fmt: skip
         case "number":
-            shown |= {"metric": metrics[0], "y_axis_format": chart.number, "header_font_size": 0.4, "subheader": chart.note, "subheader_font_size": 0.15}
+            shown |= {
+                "metric": metrics[0],
+                "y_axis_format": chart.number,
+                "header_font_size": 0.4,
+                "subheader": chart.note,
+                "subheader_font_size": 0.15,
+            }
             if chart.number == "date":
                 shown |= {"y_axis_format": "", "force_timestamp_formatting": True, "time_format": "%Y-%m-%d"}
         case "line" | "column":
@@ -530,7 +541,8 @@ def _params(chart: Chart, dataset: Dataset) -> dict[str, Any]:
             shown |= {"query_mode": "aggregate", "groupby": chart.by, "metrics": metrics, "all_columns": [], "percent_metrics": [],
                       "order_by_cols": [], "timeseries_limit_metric": metrics[0], "order_desc": True, "server_pagination": False, "page_length": 0,
                       "show_cell_bars": True, "align_pn": False, "color_pn": False, "table_timestamp_format": "%Y-%m-%d %H:%M",
-                      "column_config": {m: {"d3NumberFormat": dataset.metrics[m].format, "showCellBars": m == metrics[0]} for m in metrics}}  # fmt: skip
+                      "column_config": {name: {"d3NumberFormat": dataset.metrics[name].format, "showCellBars": name == metrics[0]}
+                                        for name in metrics}}  # fmt: skip
         case "map":
             shown |= {"select_country": "china", "entity": chart.by[0], "metric": metrics[0], "linear_color_scheme": _SHADES,
                       "number_format": chart.number}  # fmt: skip
@@ -600,8 +612,20 @@ def _dashboard_asset(name: str, dashboard: Dashboard, rows: Sequence[Mapping[str
         position[place] = {"type": "ROW", "id": place, "children": [f"CHART-{c}" for c in row], "parents": ["ROOT_ID", "GRID_ID"],
                            "meta": {"background": "BACKGROUND_TRANSPARENT"}}  # fmt: skip
         for chart, said in row.items():
-            meta = {"chartId": number[chart], "width": said.width, "height": said.height, "uuid": _id("chart", f"{declared}/{chart}"), "sliceName": said.title}
-            position[f"CHART-{chart}"] = {"type": "CHART", "id": f"CHART-{chart}", "children": [], "parents": ["ROOT_ID", "GRID_ID", place], "meta": meta}
+            meta = {
+                "chartId": number[chart],
+                "width": said.width,
+                "height": said.height,
+                "uuid": _id("chart", f"{declared}/{chart}"),
+                "sliceName": said.title,
+            }
+            position[f"CHART-{chart}"] = {
+                "type": "CHART",
+                "id": f"CHART-{chart}",
+                "children": [],
+                "parents": ["ROOT_ID", "GRID_ID", place],
+                "meta": meta,
+            }
     in_scope = list(number.values())
     metadata = {
         "show_native_filters": True,
@@ -637,8 +661,8 @@ def _filters(dashboard: Dashboard, found: Mapping[str, Dataset], in_scope: Seque
     for kind in dashboard.filters:
         name = f"NATIVE_FILTER-{kind}"
         targets: list[dict[str, Any]] = [{}] if kind == "period" else [{"datasetUuid": region, "column": {"name": f"{kind}_name"}}]
-        one_of_many = {"multiSelect": True, "enableEmptyFilter": False, "defaultToFirstItem": False, "inverseSelection": False, "searchAllOptions": False,
-                       "sortAscending": True}  # fmt: skip
+        one_of_many = {"multiSelect": True, "enableEmptyFilter": False, "defaultToFirstItem": False, "inverseSelection": False,
+                       "searchAllOptions": False, "sortAscending": True}  # fmt: skip
         yield {
             "id": name,
             "name": titles[kind],

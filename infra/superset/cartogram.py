@@ -1,6 +1,6 @@
 """The map of counties: one hexagon each, near where the county lies and beside its neighbours, or the outlines that a user supplies.
 
-Outlines of the counties are nobody's that we may ship; a hexagon is as large for a small district as for a large county, whose numbers weigh the same.
+Outlines of the counties are nobody's that we may ship; a hexagon is as large for a small district as for a large county.
 """
 
 from __future__ import annotations

@@ -21,11 +21,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
+from gridlake.settings import Settings
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 import assets
 from processes import LOOPBACK, ServerError, began, end, free_port, wait_for
-
-from gridlake.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -74,10 +75,25 @@ def start(place: Place, python: Path, home: Path, surroundings: Mapping[str, str
     _populate(place, python, environment)
     if address:
         return f"http://{address}"
-    command = [str(python), "-m", "gunicorn", "--workers", "1", "--worker-class", "gthread", "--threads", str(THREADS), "--timeout", "120", "--no-control-socket"]
+    command = [
+        str(python),
+        "-m",
+        "gunicorn",
+        "--workers",
+        "1",
+        "--worker-class",
+        "gthread",
+        "--threads",
+        str(THREADS),
+        "--timeout",
+        "120",
+        "--no-control-socket",
+    ]
     command += ["--bind", f"{LOOPBACK}:{port}", "superset.app:create_app()"]
     with place.log.open("ab") as log:
-        process = subprocess.Popen(command, env=environment, cwd=place.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, cwd=place.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
     place.pid.write_text(f"{process.pid} {began(process.pid)} {port}\n", encoding="ascii")
     try:
         wait_for(lambda: answers(port), SECONDS_TO_START, f"Superset at port {port}", (process, place.log))
@@ -117,7 +133,7 @@ def running(place: Place) -> str:
 def answers(port: int) -> bool:
     """Whether Superset says at the port that it is well."""
     try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/health", timeout=5) as answer:  # noqa: S310 - our own on loopback
+        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/health", timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False
@@ -142,7 +158,10 @@ def _require_free(port: int) -> None:
 def _make_secrets(place: Place) -> None:
     try:
         with os.fdopen(os.open(place.secrets, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump({name: secrets.token_urlsafe(48 if name != "admin_password" else 18) for name in ("secret_key", "guest_secret", "admin_password")}, file)
+            json.dump(
+                {name: secrets.token_urlsafe(48 if name != "admin_password" else 18) for name in ("secret_key", "guest_secret", "admin_password")},
+                file,
+            )
     except FileExistsError:
         return
 

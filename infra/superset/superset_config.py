@@ -108,9 +108,9 @@ def FLASK_APP_MUTATOR(app: Flask) -> None:  # noqa: N802 - the name is Superset'
             return send_file(_FOLDER / "map.geojson", mimetype="application/geo+json", max_age=0)
         if folder == "/static/assets" and name in silent:
             return Response(silent[name], mimetype="text/javascript", headers={"Cache-Control": f"public, max-age={_YEAR}"})
-        if (found := _DASHBOARD.fullmatch(request.path)) and "Mobile" in request.user_agent.string:
-            if (_FOLDER / "assets" / "dashboards" / f"{found[1]}-phone.yaml").exists():
-                return redirect(f"/superset/dashboard/{found[1]}-phone/?standalone=1")
+        found = _DASHBOARD.fullmatch(request.path) if "Mobile" in request.user_agent.string else None
+        if found and (_FOLDER / "assets" / "dashboards" / f"{found[1]}-phone.yaml").exists():
+            return redirect(f"/superset/dashboard/{found[1]}-phone/?standalone=1")
         return None
 
 
