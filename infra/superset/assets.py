@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import cartogram
 import duckdb
 import yaml
+from cartogram import hexagons, outlines
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from gridlake.contracts.refusals import REFUSALS
@@ -204,8 +204,11 @@ class Snapshot:
         return {code: name for code, name in names.items() if code in there}
 
 
-def write(current: Path, folder: Path, settings: Settings, outlines: Path | None = None) -> dict[str, Dataset]:
-    """Everything that `populate.py` and the settings read, below `folder`: `assets/`, `access.json`, `map.geojson`. Gives the datasets by mart."""
+def write(current: Path, folder: Path, settings: Settings, drawn: Path | None = None) -> dict[str, Dataset]:
+    """Everything that `populate.py` and the settings read, below `folder`: `assets/`, `access.json`, `map.geojson`.
+
+    `drawn`: a GeoJSON of the counties' outlines. Gives the datasets by mart; raises AssetError and OutlineError.
+    """
     snapshot = Snapshot.read(current)
     found = datasets(snapshot, settings)
     dashboards = declared_dashboards()
@@ -230,7 +233,7 @@ def write(current: Path, folder: Path, settings: Settings, outlines: Path | None
         "dashboards": {_id("dashboard", f"{name}{kind}"): _id("embedded", f"{name}{kind}") for name in dashboards for kind in ("", PHONE)},
     }
     (folder / "access.json").write_text(json.dumps(access, ensure_ascii=False, indent=1), encoding="utf-8")
-    (folder / "map.geojson").write_text(json.dumps(_map(snapshot, outlines), ensure_ascii=False), encoding="utf-8")
+    (folder / "map.geojson").write_text(json.dumps(_map(snapshot, drawn), ensure_ascii=False), encoding="utf-8")
     return found
 
 
@@ -383,16 +386,16 @@ def _ratios(snapshot: Snapshot) -> dict[str, dict[str, Ratio]]:
     return found
 
 
-def _map(snapshot: Snapshot, outlines: Path | None) -> dict[str, Any]:
-    if outlines:
-        return cartogram.outlines(outlines, snapshot.counties)
+def _map(snapshot: Snapshot, drawn: Path | None) -> dict[str, Any]:
+    if drawn:
+        return outlines(drawn, snapshot.counties)
     lists = snapshot.dictionary["code_lists"]
     places = [
         (row["code"], snapshot.counties[row["code"]], float(row["longitude"]), float(row["latitude"]))
         for row in lists.get("county_position_gcj02", ())
         if row["code"] in snapshot.counties
     ]
-    return cartogram.hexagons(places, [(row["region_code"], row["neighbour_code"]) for row in lists.get("region_neighbour", ())])
+    return hexagons(places, [(row["region_code"], row["neighbour_code"]) for row in lists.get("region_neighbour", ())])
 
 
 # --- as Superset's importer reads them

@@ -1,6 +1,6 @@
 """Apache Superset on loopback, over the snapshot that is current: filled from what is declared, started, waited for, stopped.
 
-    python infra/superset/server.py start [--home lake] [--port 8088] [--database postgresql+psycopg2://…]     prints URL, user, where the password is
+    python infra/superset/server.py start [--home lake] [--port 8088] [--map counties.geojson]     prints URL, user, where the password is
     python infra/superset/server.py status | stop
 
 Runs in gridlake's environment, starts Superset in its own (`--python`). What people make in Superset stays in its metadata database;
@@ -26,6 +26,7 @@ from gridlake.settings import Settings
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 import assets
+from cartogram import OutlineError
 from processes import LOOPBACK, ServerError, began, end, free_port, wait_for
 
 HERE = Path(__file__).resolve().parent
@@ -59,7 +60,7 @@ class Place:
         return self.folder / "superset.pid"
 
 
-def start(place: Place, python: Path, home: Path, surroundings: Mapping[str, str], *, port: int) -> str:
+def start(place: Place, python: Path, home: Path, surroundings: Mapping[str, str], *, port: int, outlines: Path | None = None) -> str:
     """Bring what is generated up to date, start Superset where it does not run, and wait until it answers; gives its URL."""
     if not python.exists():
         raise ServerError(f"{python}: expected Superset's own environment, it is not there; do: make superset")
@@ -70,7 +71,7 @@ def start(place: Place, python: Path, home: Path, surroundings: Mapping[str, str
         _require_free(port)
     _make_secrets(place)
     current = home.absolute() / "snapshots" / "current"
-    assets.write(current, place.folder, Settings(home=home))
+    assets.write(current, place.folder, Settings(home=home), outlines)
     environment = environment_of(place, current, port, surroundings)
     _populate(place, python, environment)
     if address:
@@ -184,13 +185,14 @@ def main() -> None:
     starting.add_argument("--port", type=int, default=8088, help="0: any that is free")
     starting.add_argument("--home", type=Path, default=Settings().home, help="the lake whose current snapshot is shown")
     starting.add_argument("--python", type=Path, default=CHECKOUT / ".superset" / "venv" / "bin" / "python", help="of Superset's own environment")
+    starting.add_argument("--map", type=Path, help="GeoJSON of the counties' outlines (property adcode or code), instead of hexagons")
     commands.add_parser("status", help="print its URL; exit code 1 where it does not answer")
     commands.add_parser("stop", help="end what start has started; what it stores stays")
     given = parser.parse_args()
     place = Place(given.folder.absolute())
     try:
         if given.command == "start":
-            url = start(place, given.python.absolute(), given.home, os.environ, port=given.port)
+            url = start(place, given.python.absolute(), given.home, os.environ, port=given.port, outlines=given.map)
             print(f"{url}     user admin, password in {place.secrets} (admin_password)")
         elif given.command == "status":
             address = running(place)
@@ -199,7 +201,7 @@ def main() -> None:
             print(f"http://{address}")
         else:
             print("stopped" if stop(place) else "nothing ran")
-    except (ServerError, assets.AssetError) as error:
+    except (ServerError, assets.AssetError, OutlineError) as error:
         sys.exit(f"infra/superset: {error}")
 
 
