@@ -18,16 +18,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
+import pyarrow as pa
 
 from gridlake import catalogue, dictionary, lineage_events, mart_words, quality
 from gridlake.barriers import barrier
-from gridlake.catalogue import Catalogue, Described, Table
+from gridlake.catalogue import Catalogue, Table
 from gridlake.contracts import Contracts
-<<<<<<< HEAD
-=======
-from gridlake.contracts.staging import MONTH
-from gridlake.privacy import PERSONS, SUPPRESSED, SUPPRESSED_LABEL, SUPPRESSED_MEANING, publishable_counts
->>>>>>> a35536b (Superset on loopback over the published snapshot: datasets from the snapshot's own dictionary, five dashboards as YAML, a map of hexagons; publication describes the marts in the snapshot)
 from gridlake.runs import Run
 from gridlake.settings import Settings
 from gridlake.table_pages import Seen
@@ -53,16 +49,10 @@ def publish(run: Run) -> dict[str, Any]:
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
 
-<<<<<<< HEAD
     digests = mart_database.write(run, marts, unfinished / MARTS, _last_marts(folder))
     systems = _region_systems(run, unfinished / MARTS) if "mart.region" in marts else {}
-    write_file(unfinished / DICTIONARY, _dictionary(run).encode())
-    manifest = _manifest(run, systems, digests, unfinished)
-=======
-    digests, systems = _write_marts(run, marts, unfinished / MARTS)
->>>>>>> a35536b (Superset on loopback over the published snapshot: datasets from the snapshot's own dictionary, five dashboards as YAML, a map of hexagons; publication describes the marts in the snapshot)
     known = catalogue.of_run(run)
-    write_file(unfinished / DICTIONARY, _dictionary(run, known, marts).encode())
+    write_file(unfinished / DICTIONARY, _dictionary(run, known).encode())
     manifest = _manifest(run, systems, digests, unfinished)
     seen = _seen(run, known, manifest, unfinished / MARTS)
     dictionary.write_pages(run.contracts, run.vocabularies, run.settings.home.absolute() / "docs" / "dictionary", known, seen)
@@ -136,45 +126,30 @@ def _time_zone(contracts: Contracts, region_system: str) -> str:
     return feeds[0].time_zone if feeds else "UTC"
 
 
-<<<<<<< HEAD
-def _dictionary(run: Run) -> str:
+def _dictionary(run: Run, known: Catalogue) -> str:
     lists = {v.name: v.rows.to_pylist() for v in run.vocabularies.code_lists}
     document = {
         "feeds": {c.id: dictionary.document(c) for c in run.contracts.values()},
         "code_lists": lists,
-        "marts": mart_words.read(run.settings),
+        "marts": _marts_in_words(run, known),
         "models": _model_titles(run),
-=======
-def _dictionary(run: Run, known: Catalogue, marts: list[str]) -> str:
-    document = {
-        "feeds": {c.id: dictionary.document(c) for c in run.contracts.values()},
-        "code_lists": {v.name: v.rows.to_pylist() for v in run.vocabularies.code_lists},
-        "marts": {name.removeprefix("mart."): _described(run, known.tables[name]) for name in marts if name in known.tables},
->>>>>>> a35536b (Superset on loopback over the published snapshot: datasets from the snapshot's own dictionary, five dashboards as YAML, a map of hexagons; publication describes the marts in the snapshot)
     }
     return json.dumps(document, ensure_ascii=False, sort_keys=True, default=str)
 
 
-def _described(run: Run, mart: Table) -> dict[str, Any]:
-    """What a reader of the snapshot alone must know of a mart: what a row is, and of each column its names, meaning, class and codes."""
-    columns = [c for c in mart.columns.values() if c.name != MONTH]
-    if PERSONS in mart.columns:
-        columns.append(Described(SUPPRESSED, SUPPRESSED_LABEL, SUPPRESSED_MEANING, "L1"))
-    # What is counted by a code is no code.
-    texts = {field.name for field in run.tables.schema(mart.name) if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
-    return {
-        "title": mart.title,
-        "grain": mart.grain,
-        "columns": {
-            c.name: {
-                "label": c.label,
-                "description": c.description,
-                "classification": c.classification,
-                "code_list": c.code_list if c.name in texts else "",
-            }
-            for c in columns
-        },
-    }
+def _marts_in_words(run: Run, known: Catalogue) -> dict[str, dict[str, Any]]:
+    """The words of every mart, and of each column that holds codes of a list which list that is, as the contracts say of what it is made of."""
+    words = mart_words.read(run.settings)
+    for name, mart in words.items():
+        made = known.tables.get(f"mart.{name}")
+        if made is None or not run.tables.exists(made.name):
+            continue
+        # What is counted by a code is no code.
+        texts = {field.name for field in run.tables.schema(made.name) if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
+        for column, said in mart["columns"].items():
+            if column in texts and column in made.columns:
+                said["code_list"] = made.columns[column].code_list
+    return words
 
 
 def _manifest(run: Run, systems: dict[str, RegionSystem], digests: dict[str, str], folder: Path) -> Manifest:

@@ -274,7 +274,7 @@ def _dataset(snapshot: Snapshot, settings: Settings, mart: str, ratios: Mapping[
     columns = _named_codes(mart, columns, said, snapshot, settings) | _periods(mart, own)
     added = [f"{column.expression} as {column.name}" for column in columns.values() if column.expression]
     sql = f"select\n    {', '.join(['m.*', *added])}\nfrom mart.{mart} as m{joined}".replace("m.*, ", "m.*,\n    ")
-    short = re.split(r"[：；，（。]", said["title"])[0]
+    short = re.split(r"[：；，（。]", said["description"])[0]
     time = next((name for name, kind in own.items() if name in ("business_date", "month_date", "issued_date") and kind == "DATE"), "")
     return Dataset(mart, f"{short}（{mart}）", f"{said['title']}。mart.{mart}", columns, {**_sums(own, columns), **ratios}, sql, scope, time)
 
@@ -320,7 +320,7 @@ def _names(mart: str, column: str, code_list: str, snapshot: Snapshot, settings:
         case "field":
             return snapshot.those_in(mart, column, {c["name"]: c["title"] for feed in feeds.values() for c in feed["columns"]})
         case "model":
-            return {name: model["title"]["zh"] for name, model in _models(settings).items()}
+            return dict(snapshot.dictionary.get("models", {}))
         case "factor":
             # Without the numbers that a finding puts in, and what stands in brackets about them.
             reasons = {f["factor"]: f["reason"]["zh"] for model in _models(settings).values() for f in model["factors"]}

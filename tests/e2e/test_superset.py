@@ -205,7 +205,7 @@ def test_a_guest_sees_what_his_token_says(superset: TestSuperset, admin: Client)
 
 
 def test_a_new_snapshot_is_seen_at_once_and_without_a_restart(home: Path, admin: Client) -> None:
-    dataset = datasets(admin)["event_daily"]
+    dataset = datasets(admin)["region_overview"]
 
     def counted() -> int:
         answer = admin.rows(dataset, [], ["event_count"], force=False)
@@ -219,7 +219,7 @@ def test_a_new_snapshot_is_seen_at_once_and_without_a_restart(home: Path, admin:
         name = f"20990101-{number:012d}"
         shutil.copytree((folder / "current").resolve(), folder / name)
         with duckdb.connect(str(folder / name / "marts.duckdb")) as database:
-            database.execute("insert into mart.event_daily select * replace (1000 as event_count) from mart.event_daily limit 1")
+            database.execute("insert into mart.region_overview select * replace (1000 as event_count) from mart.region_overview limit 1")
         made += 1000
         _switch(folder, name)
         assert counted() == before + made, f"snapshot {number}"

@@ -82,7 +82,7 @@ def test_whatever_names_another_asset_names_one_that_is_there(written: Path) -> 
 def test_every_mart_is_a_dataset_whose_columns_and_metrics_all_have_a_chinese_label(
     found: dict[str, Any], marts: duckdb.DuckDBPyConnection, current: Path
 ) -> None:
-    there = {row[0] for row in marts.execute("select table_name from duckdb_tables() where schema_name = 'mart'").fetchall()}
+    there = {row[0] for row in marts.execute("select table_name from information_schema.tables where table_schema = 'mart'").fetchall()}
     assert set(found) == there
     assert [place for place, label in assets.labels(found.values()) if not CHINESE.search(label)] == []
     said = json.loads((current / "dictionary.json").read_text(encoding="utf-8"))["marts"]["event_daily"]["columns"]
@@ -131,8 +131,8 @@ def test_a_new_mart_is_a_dataset_without_another_line_and_one_that_nobody_descri
     dictionary = json.loads((folder / "dictionary.json").read_text(encoding="utf-8"))
     of_days = dictionary["marts"]["event_daily"]["columns"]
     columns = {name: of_days[name] for name in ("business_date", "region_system", "region_code", "level_code")}
-    columns["tree_count"] = {"label": "植树数", "description": "棵", "classification": "L1", "code_list": ""}
-    dictionary["marts"]["planted"] = {"title": "植树日统计：按日", "grain": "one row per day", "columns": columns}
+    columns["tree_count"] = {"label": "植树数", "description": "棵", "code_list": ""}
+    dictionary["marts"]["planted"] = {"description": "植树日统计：按日", "columns": columns}
     (folder / "dictionary.json").write_text(json.dumps(dictionary, ensure_ascii=False), encoding="utf-8")
     dataset = assets.datasets(assets.Snapshot.read(folder), settings)["planted"]
     assert (dataset.title, dataset.scope, dataset.time) == ("植树日统计（planted）", "city_code", "business_date")
