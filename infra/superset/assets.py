@@ -276,7 +276,7 @@ def _dataset(snapshot: Snapshot, settings: Settings, mart: str, ratios: Mapping[
     sql = f"select\n    {', '.join(['m.*', *added])}\nfrom mart.{mart} as m{joined}".replace("m.*, ", "m.*,\n    ")
     short = re.split(r"[：；，（。]", said["description"])[0]
     time = next((name for name, kind in own.items() if name in ("business_date", "month_date", "issued_date") and kind == "DATE"), "")
-    return Dataset(mart, f"{short}（{mart}）", f"{said['title']}。mart.{mart}", columns, {**_sums(own, columns), **ratios}, sql, scope, time)
+    return Dataset(mart, f"{short}（{mart}）", f"{said['description']}。mart.{mart}", columns, {**_sums(own, columns), **ratios}, sql, scope, time)
 
 
 def _named_codes(mart: str, columns: Mapping[str, Column], said: Mapping[str, Any], snapshot: Snapshot, settings: Settings) -> dict[str, Column]:

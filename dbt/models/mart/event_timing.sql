@@ -12,9 +12,9 @@ with county as (
         above.region_code,
         above.ancestor_code as county_code
     from ({{ regions_above() }}) as above
-    inner join {{ ref('region') }} as region
-        on above.region_system = region.region_system and above.ancestor_code = region.region_code
-    where region.region_level = 3
+    inner join {{ ref('region') }} as place
+        on above.region_system = place.region_system and above.ancestor_code = place.region_code
+    where place.region_level = 3
 ),
 
 timed as (
