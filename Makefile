@@ -5,9 +5,11 @@ BIN := $(VENV)/bin
 UV := .uv/bin/uv
 STAMP := $(VENV)/.stamp
 AIRFLOW_STAMP := .airflow/venv/.stamp
+# Superset cannot share an environment: it pins what gridlake has newer.
+SUPERSET := .superset/venv
 
 .DEFAULT_GOAL := help
-.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop airflow airflow-stop airflow-lock screenshots test test-deep lint bench bench-simulator bench-landing bench-push bench-run bench-identity bench-reports bench-increment chaos dictionary lock clean
+.PHONY: help env run serve spark spark-cluster spark-stop kafka kafka-stop airflow airflow-stop airflow-lock superset superset-stop superset-lock screenshots test test-deep lint bench bench-simulator bench-landing bench-push bench-run bench-identity bench-reports bench-increment chaos dictionary lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -61,6 +63,20 @@ airflow-stop: $(STAMP) ## stop it
 
 airflow-lock: | $(UV) ## new infra/airflow/requirements.txt from requirements.in
 	$(UV) pip compile --quiet --python-version 3.11 infra/airflow/requirements.in --no-header --no-annotate --output-file infra/airflow/requirements.txt
+
+$(SUPERSET)/.stamp: infra/superset/requirements.txt | $(UV)
+	test -x $(SUPERSET)/bin/python || $(UV) venv --quiet --python $(PYTHON) $(SUPERSET)
+	$(UV) pip sync --quiet --compile-bytecode --python $(SUPERSET)/bin/python infra/superset/requirements.txt
+	touch $@
+
+superset: $(STAMP) $(SUPERSET)/.stamp ## Superset at http://127.0.0.1:8088 over the last snapshot, returns when it is healthy; again: brings it up to date
+	$(BIN)/python infra/superset/server.py start
+
+superset-stop: $(STAMP) ## stop it; what people made in it stays in .superset/
+	$(BIN)/python infra/superset/server.py stop
+
+superset-lock: | $(UV) ## new infra/superset/requirements.txt from requirements.in
+	$(UV) pip compile --quiet --python-version 3.11 infra/superset/requirements.in --no-header --no-annotate --output-file infra/superset/requirements.txt
 
 screenshots: $(STAMP) ## pictures of every page of the servers that run, into screenshots/ (needs node, npm, chromium)
 	cd infra/screenshots && npm ci --silent --no-audit --no-fund && node take.mjs

@@ -47,6 +47,8 @@ class Described:
     checks: tuple[str, ...] = ()
     # A value that it might have, as its contract shows one.
     example: str = ""
+    # The code list that its values are of, where all that it is made of has the same one.
+    code_list: str = ""
 
     @property
     def english(self) -> str:
@@ -132,6 +134,7 @@ def read(settings: Settings, contracts: Contracts, queries: Mapping[str, str], m
     checks = _checks(project, models)
     examples = _Examples(contracts, found)
     classes = _Classes(contracts, found)
+    code_lists = _CodeLists(contracts, found)
     tables = {}
     gaps: list[str] = []
     for name, node in sorted({**models, **sources}.items()):
@@ -147,7 +150,7 @@ def read(settings: Settings, contracts: Contracts, queries: Mapping[str, str], m
             classification = classes.of(place)
             columns[column] = Described(
                 column, _label(said), str(said.get("description") or ""), classification, checks.get((name, column), ()),
-                examples.of(place) if classification in ("L1", "L2") else "",
+                examples.of(place) if classification in ("L1", "L2") else "", code_lists.of(place),
             )  # fmt: skip
         owner = str((node.get("config", {}).get("meta") or {}).get("owner") or "")
         tables[name] = Table(name, str(node["description"]), _grain(node), owner, columns, checks.get((name, ""), ()), said_in)
@@ -345,6 +348,16 @@ class _Examples(_Origins):
                 if row.get(landed.name) is not None:
                     return str(row[landed.name])
         return ""
+
+
+class _CodeLists(_Origins):
+    """Which code list a column's values are of, as the contracts say of the landed columns that it is made of."""
+
+    def of(self, column: Column) -> str:
+        """Its name; '' where there is none, where there are several, or where the column is computed."""
+        origins = [(landed.code_list or "", origin.kind) for _, landed, origin in self.landed(column)]
+        lists = {name for name, _ in origins}
+        return lists.pop() if len(lists) == 1 and "TRANSFORMATION" not in {kind for _, kind in origins} else ""
 
 
 def contract_of(contracts: Contracts, table: str) -> Contract | None:

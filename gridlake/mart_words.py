@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from gridlake.privacy import PERSONS, SUPPRESSED, SUPPRESSED_LABEL, SUPPRESSED_MEANING
 from gridlake.settings import Settings
 
 # dbt's names of models whose tables are called as another model already is.
@@ -40,4 +41,7 @@ def _described(model: Mapping[str, Any]) -> dict[str, Any]:
         }
         for c in model.get("columns") or []
     }
+    if PERSONS in columns:
+        # No model of dbt has it: publication adds it.
+        columns[SUPPRESSED] = {"label": SUPPRESSED_LABEL, "description": SUPPRESSED_MEANING}
     return {"description": str(model.get("description", "")), "columns": columns}

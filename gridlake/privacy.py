@@ -37,6 +37,8 @@ CLASSES = {
 SMALLEST_PUBLISHED_COUNT = 5
 # A mart with this column counts persons of whom little is to be known (residents, not staff): `publishable_counts` says what is published of it.
 PERSONS = "person_count"
+# What `publishable_counts` adds, and how a dictionary describes it: no model of dbt has the column.
+SUPPRESSED, SUPPRESSED_LABEL, SUPPRESSED_MEANING = "is_suppressed", "是否隐去", "人数过少或可推算出过少人数，不予公布"
 TOKEN_DIGITS = 32  # 128 bits: no collision to be expected among a province's 65 million residents
 _CHUNK = 4 * 1024 * 1024
 _URLSAFE = bytes.maketrans(b"+/", b"-_")
@@ -233,10 +235,10 @@ def publishable_counts(counts: pa.Table, regions: pa.Table) -> pa.Table:
     shown, column = np.nonzero(np.where(is_told[:, None], total, 0))
     labels = frame[kinds].assign(_kind=kind).drop_duplicates("_kind").set_index("_kind")
     told = tree.loc[shown, keys].reset_index(drop=True).join(labels.loc[column].reset_index(drop=True) if len(shown) else labels)
-    told = told.assign(**{PERSONS: total[shown, column], "is_suppressed": False})
-    withheld = tree.loc[is_listed & ~is_told, keys].assign(is_suppressed=True)
+    told = told.assign(**{PERSONS: total[shown, column], SUPPRESSED: False})
+    withheld = tree.loc[is_listed & ~is_told, keys].assign(**{SUPPRESSED: True})
     # A count that is withheld is null, whatever the engine says of the mart's column.
-    schema = pa.schema([field.with_nullable(True) for field in counts.schema]).append(pa.field("is_suppressed", pa.bool_()))
+    schema = pa.schema([field.with_nullable(True) for field in counts.schema]).append(pa.field(SUPPRESSED, pa.bool_()))
     parts = [pa.Table.from_pandas(part.reindex(columns=schema.names), schema, preserve_index=False) for part in (told, withheld)]
     return pa.concat_tables(parts).sort_by([(name, "ascending") for name in (*keys, *kinds)])
 

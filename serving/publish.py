@@ -18,6 +18,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import duckdb
+import pyarrow as pa
 
 from gridlake import catalogue, dictionary, lineage_events, mart_words, quality
 from gridlake.barriers import barrier
@@ -50,9 +51,9 @@ def publish(run: Run) -> dict[str, Any]:
 
     digests = mart_database.write(run, marts, unfinished / MARTS, _last_marts(folder))
     systems = _region_systems(run, unfinished / MARTS) if "mart.region" in marts else {}
-    write_file(unfinished / DICTIONARY, _dictionary(run).encode())
-    manifest = _manifest(run, systems, digests, unfinished)
     known = catalogue.of_run(run)
+    write_file(unfinished / DICTIONARY, _dictionary(run, known).encode())
+    manifest = _manifest(run, systems, digests, unfinished)
     seen = _seen(run, known, manifest, unfinished / MARTS)
     dictionary.write_pages(run.contracts, run.vocabularies, run.settings.home.absolute() / "docs" / "dictionary", known, seen)
     target = folder / manifest.snapshot_id
@@ -125,15 +126,30 @@ def _time_zone(contracts: Contracts, region_system: str) -> str:
     return feeds[0].time_zone if feeds else "UTC"
 
 
-def _dictionary(run: Run) -> str:
+def _dictionary(run: Run, known: Catalogue) -> str:
     lists = {v.name: v.rows.to_pylist() for v in run.vocabularies.code_lists}
     document = {
         "feeds": {c.id: dictionary.document(c) for c in run.contracts.values()},
         "code_lists": lists,
-        "marts": mart_words.read(run.settings),
+        "marts": _marts_in_words(run, known),
         "models": _model_titles(run),
     }
     return json.dumps(document, ensure_ascii=False, sort_keys=True, default=str)
+
+
+def _marts_in_words(run: Run, known: Catalogue) -> dict[str, dict[str, Any]]:
+    """The words of every mart, and of each column that holds codes of a list which list that is, as the contracts say of what it is made of."""
+    words = mart_words.read(run.settings)
+    for name, mart in words.items():
+        made = known.tables.get(f"mart.{name}")
+        if made is None or not run.tables.exists(made.name):
+            continue
+        # What is counted by a code is no code.
+        texts = {field.name for field in run.tables.schema(made.name) if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)}
+        for column, said in mart["columns"].items():
+            if column in texts and column in made.columns:
+                said["code_list"] = made.columns[column].code_list
+    return words
 
 
 def _manifest(run: Run, systems: dict[str, RegionSystem], digests: dict[str, str], folder: Path) -> Manifest:

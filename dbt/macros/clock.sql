@@ -16,6 +16,14 @@
     end
 {%- endmacro %}
 
+{# The hour, 0 to 23, of an instant in the zone of its row's region system. #}
+{% macro local_hour(at, region_system) -%}
+    cast(case {{ region_system }}
+        {% for system, zone in region_zones().items() %}when '{{ system }}' then hour(from_utc_timestamp({{ at }}, '{{ zone }}'))
+        {% endfor %}else hour(from_utc_timestamp({{ at }}, 'UTC'))
+    end as bigint)
+{%- endmacro %}
+
 {# The instant of a wall clock's HH:MM on a day in the region system's zone. #}
 {% macro local_time(region_system, day, clock) -%}
     {%- set wall = "cast(concat(cast(" ~ day ~ " as string), ' ', " ~ clock ~ ", ':00') as timestamp)" -%}
