@@ -18,6 +18,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 # That of airflow.sdk 1.3.2 is written without what the scheduler reads it by (KeyError: '_summary').
 from airflow.timetables.events import EventsTimetable
+from gridlake_dags.alerts import reports_stopped
 from gridlake_dags.assets import SNAPSHOT, due
 from gridlake_dags.command import LABEL, Gridlake, tell
 from gridlake_dags.declarations import Report, reports
@@ -32,18 +33,24 @@ _wanted = get_parsing_context().dag_id
 
 
 class MakeReport(Gridlake):
-    """Makes one report of every region or sender. A period that is due and whose data have not come, or a report that is stopped, fails the task."""
+    """Makes one report of every region or sender. Which are stopped is told; none made, or a due period whose data have not come, is a failure."""
 
     def execute(self, context: Mapping[str, Any]) -> dict[str, Any]:
         """{"snapshot": id, "issues": [{folder, edition, …}], "stopped": [why]}."""
         answer = super().execute(context)
+        if answer["stopped"]:
+            reports_stopped(context, self.arguments[2], answer["stopped"])
         # A later one than is due yet, on a holiday, is a draft that is made again when it is due. Names of one kind of period sort by time.
         if earlier := sorted(period for issue in answer["issues"] if (period := Path(issue["folder"]).parts[-3]) < self.shown_as):
             raise AirflowFailException(f"{self.shown_as} 已到期，数据未到齐，只能出到 {earlier[-1]}；补齐数据后自动再出")
         return answer
 
+    def accepts(self, answer: Mapping[str, Any]) -> bool:
+        """A region without numbers does not hold up the others."""
+        return bool(answer.get("issues"))
+
     def failure(self, answer: Mapping[str, Any], otherwise: str) -> Exception:
-        """Data that begin within the period are no failure; reports that were stopped are, with their reasons."""
+        """Data that begin within the period are no failure; that all were stopped is one."""
         if stopped := answer.get("stopped"):
             return AirflowFailException("；".join(stopped[:_REASONS]))
         return AirflowSkipException("数据尚不足一个完整周期") if "issues" in answer else super().failure(answer, otherwise)

@@ -9,11 +9,14 @@ import json
 import logging
 import os
 import urllib.request
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 _SECONDS = 10
+# How many of the reasons for which reports were stopped an alert repeats.
+_REASONS = 5
 _log = logging.getLogger(__name__)
 
 
@@ -21,6 +24,12 @@ def task_failed(context: dict[str, Any]) -> None:
     """A task has failed, its retries are used up."""
     instance = context["ti"]
     _tell("task_failed", instance.dag_id, instance.run_id, task=instance.task_id, map_index=instance.map_index, said=str(context.get("exception")))
+
+
+def reports_stopped(context: Mapping[str, Any], report: str, why: Sequence[str]) -> None:
+    """Some reports were made and others not."""
+    instance = context["ti"]
+    _tell("reports_stopped", instance.dag_id, instance.run_id, report=report, stopped=len(why), said=list(why[:_REASONS]))
 
 
 def deadline_missed(**given: Any) -> None:
