@@ -43,7 +43,7 @@ export async function take (page, shoot) {
     await settled(page)
     const view = page.locator(shot === 'graph' ? '[aria-label^="显示图表"]' : '[aria-label^="显示网格"]')
     if (await view.count()) await view.first().click()
-    if (shot === 'told') await page.locator('[aria-label="展开全部"], [title*="展开"]').first().click({ timeout: 3000 }).catch(() => {})
+    if (shot === 'told') await page.locator('[aria-label^="展开"]:not([aria-label*="详细"]), [title^="展开"]').first().click({ timeout: 3000 }).catch(() => {})
     await settled(page)
     await shoot(shot)
   }
