@@ -136,8 +136,9 @@ def summary(answer: Mapping[str, Any]) -> str:
         found.append(f"检查通过 {counts['passed']:,}，未通过 {counts['failed']:,}，其中严重 {counts['critical_failed']:,}")
     if "findings" in answer:
         found.append(f"线索 {sum(model['count'] for model in answer['findings'].values()):,} 条")
-    if "snapshot" in answer:
-        found.append(f"快照 {answer['snapshot']['id']}")
+    if snapshot := answer.get("snapshot"):
+        # A step gives what it published, a report the id of what it was made from.
+        found.append(f"快照 {snapshot if isinstance(snapshot, str) else snapshot['id']}")
     if "reports" in answer:
         found.append(f"报告 {len(answer['reports']):,} 件")
     if "issues" in answer:
