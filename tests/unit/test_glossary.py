@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
-ROOMS = ("gridlake", "streaming", "spark_jobs", "serving", "dags", "dbt", "expectations")
+ROOMS = ("gridlake", "streaming", "spark_jobs", "serving", "dags", "dbt", "expectations", "infra")
 KINDS = {".py", ".sql", ".yml", ".yaml", ".csv"}
 TERMS, ABBREVIATIONS = (CHECKOUT / "GLOSSARY.md").read_text(encoding="utf-8").split("## Abbreviations")
 
