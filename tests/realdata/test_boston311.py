@@ -302,6 +302,7 @@ def test_the_interface_drills_from_the_city_to_a_neighbourhood(boston: Boston) -
     assert dorchester in [c["event_count"] for c in works["children"]]
 
 
+@pytest.mark.deep
 def test_a_second_run_accepts_nothing_and_ends_in_the_same_tables(boston: Boston) -> None:
     before = content(boston.home)
     again = run(boston.inbox, boston.home)

@@ -12,7 +12,7 @@ from tests.lakes import content, differing
 from tests.realdata import test_boston311 as boston
 from tests.realdata import test_hangzhou_messages as hangzhou
 
-pytestmark = [pytest.mark.deep, *boston.pytestmark, *hangzhou.pytestmark[1:]]
+pytestmark = [pytest.mark.deep, *boston.pytestmark, *hangzhou.pytestmark[2:]]
 
 
 def test_boston_and_hangzhou_end_in_the_same_tables_on_both_engines(spark_url: str, tmp_path: Path) -> None:

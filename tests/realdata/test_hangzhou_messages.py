@@ -37,6 +37,8 @@ DISTRICTS = {
 AS_OF = "2026-06-12T16:00:00Z"
 
 pytestmark = [
+    # Boston's and tipdm's messages run in CI; a third whole run costs it two minutes.
+    pytest.mark.deep,
     pytest.mark.realdata,
     pytest.mark.skipif(not all(f.exists() for f in FILES), reason=f"{FILES[0].parent} is not here; name its folder's parent in GRIDLAKE_REALDATA"),
 ]
