@@ -362,8 +362,9 @@ class _Dbt:
     def _parse(self, name: str) -> Any:
         """dbt reads the project, from what it has kept of this lake's or of another one's that was the same: a sixth of the time."""
         read_before = self._folder / "target" / "partial_parse.msgpack"
-        found = None if read_before.exists() else cache.kept(self._run.settings, name)
-        if found:
+        if read_before.exists():
+            return self._invoke("parse", []).result
+        if found := cache.kept(self._run.settings, name):
             read_before.parent.mkdir(parents=True, exist_ok=True)
             read_before.write_bytes(found)
         manifest = self._invoke("parse", []).result

@@ -40,12 +40,14 @@ def write(run: Run, marts: list[str], path: Path, last: Path | None) -> dict[str
         database.execute(f"create table if not exists {_MADE_OF} (mart text, {MONTH} text, state text, digest text)")
         # Room that is given up is used again after a checkpoint only.
         database.execute("drop schema if exists mart cascade")
-        _drop_others(database, {name: set(run.tables.parts(name)) for name in marts})
+        parts = {name: run.tables.parts(name) for name in marts}
+        _drop_others(database, {name: set(held) for name, held in parts.items()})
         database.execute("checkpoint")
         database.execute("create schema mart")
         with run.progress.task("发布 marts", total=len(marts)) as task:
             for name in marts:
-                digests[name] = _write_months(run, database, name) if MONTH in run.tables.schema(name).names else _write_whole(run, database, name)
+                has_months = MONTH in run.tables.schema(name).names
+                digests[name] = _write_months(run, database, name, parts[name]) if has_months else _write_whole(run, database, name)
                 task.advance()
         for number, (name, column) in enumerate(_INDEXED):
             if name in marts:
@@ -84,7 +86,7 @@ def _write_whole(run: Run, database: duckdb.DuckDBPyConnection, name: str) -> st
     return _row_digest(database, name)
 
 
-def _write_months(run: Run, database: duckdb.DuckDBPyConnection, name: str) -> str:
+def _write_months(run: Run, database: duckdb.DuckDBPyConnection, name: str, parts: dict[str, str]) -> str:
     schema = run.tables.schema(name)
     # By which the lake's table is partitioned says nothing that the date does not.
     columns = [column for column in schema.names if column != MONTH]
@@ -92,7 +94,7 @@ def _write_months(run: Run, database: duckdb.DuckDBPyConnection, name: str) -> s
     known = dict(database.execute(f"select {MONTH}, (state, digest) from {_MADE_OF} where mart = $mart", {"mart": name}).fetchall())
     files = run.tables.files_by_part(name)
     written = {}
-    for month, held in sorted(run.tables.parts(name).items()):
+    for month, held in sorted(parts.items()):
         table, state = _month_table(name, month), f"{shape} {held}"
         if month in known and known[month][0] == state:
             written[month] = known[month][1]
