@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -66,6 +66,37 @@ def end(pid: int, since: str, seconds: float, what: str) -> None:
         wait_for(lambda: began(pid) != since, seconds, f"{what} ({pid}) to end")
     except ServerError:
         os.kill(pid, signal.SIGKILL)
+
+
+def launch(command: Sequence[str], folder: Path, log: Path, surroundings: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own; what it says goes to the end of the log."""
+    nothing, given = subprocess.DEVNULL, dict(surroundings) if surroundings is not None else None
+    with log.open("ab") as said:
+        return subprocess.Popen(command, cwd=folder, env=given, stdin=nothing, stdout=said, stderr=said, start_new_session=True)
+
+
+def record(file: Path, pid: int, port: int) -> None:
+    """Write down a server's process, the moment it began, and its port."""
+    file.write_text(f"{pid} {began(pid)} {port}\n", encoding="ascii")
+
+
+def recorded(file: Path) -> str:
+    """The address of the server that was recorded there; '' where it runs no more."""
+    try:
+        pid, since, port = file.read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return ""
+    return f"{LOOPBACK}:{port}" if began(int(pid)) == since else ""
+
+
+def end_recorded(file: Path, seconds: float, what: str) -> bool:
+    """End the server that was recorded there, by its id; whether it ran."""
+    was_running = bool(recorded(file))
+    if was_running:
+        pid, since, _ = file.read_text(encoding="ascii").split()
+        end(int(pid), since, seconds, what)
+    file.unlink(missing_ok=True)
+    return was_running
 
 
 def marked(variable: str, value: str) -> list[int]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from processes import LOOPBACK, ServerError, began, end_all, free_port, marked, wait_for
+from processes import LOOPBACK, ServerError, began, end_all, free_port, launch, marked, wait_for
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -241,9 +241,7 @@ def _make_pools(place: Place, url: str) -> None:
 
 def _launch(place: Place, name: str, surroundings: Mapping[str, str]) -> subprocess.Popen[bytes]:
     command = [str(place.programs / "airflow"), name]
-    nothing, given = subprocess.DEVNULL, dict(surroundings)
-    with place.log(name).open("ab") as log:
-        return subprocess.Popen(command, cwd=place.folder, env=given, stdin=nothing, stdout=log, stderr=log, start_new_session=True)
+    return launch(command, place.folder, place.log(name), surroundings)
 
 
 def _call(command: Sequence[str], surroundings: Mapping[str, str], log: Path) -> None:

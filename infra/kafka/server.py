@@ -21,7 +21,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from processes import LOOPBACK, ServerError, began, end, fetched_jars, free_port, require_java, wait_for
+from processes import LOOPBACK, ServerError, end_recorded, fetched_jars, free_port, launch, record, recorded, require_java, wait_for
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -95,9 +95,8 @@ def start(place: Place, *, port: int) -> str:
     if not (place.data / "meta.properties").exists():
         _format(place, class_path)
     command = ["java", *JVM, "-cp", class_path, "kafka.Kafka", str(place.settings)]
-    with place.log.open("ab") as log:
-        process = subprocess.Popen(command, cwd=place.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
-    place.pid.write_text(f"{process.pid} {began(process.pid)} {port}\n", encoding="ascii")
+    process = launch(command, place.folder, place.log)
+    record(place.pid, process.pid, port)
     try:
         wait_for(lambda: answers(port), SECONDS_TO_START, f"Kafka at port {port}", (process, place.log))
     except BaseException:
@@ -108,11 +107,7 @@ def start(place: Place, *, port: int) -> str:
 
 def running(place: Place) -> str:
     """The address of the broker that `start` recorded; '' where none runs."""
-    try:
-        pid, since, port = place.pid.read_text(encoding="ascii").split()
-    except FileNotFoundError:
-        return ""
-    return f"{LOOPBACK}:{port}" if began(int(pid)) == since else ""
+    return recorded(place.pid)
 
 
 def answers(port: int) -> bool:
@@ -133,12 +128,7 @@ def answers(port: int) -> bool:
 
 def stop(place: Place) -> bool:
     """End the process that `start` recorded, by its id; whether there was one."""
-    was_running = bool(running(place))
-    if was_running:
-        pid, since, _ = place.pid.read_text(encoding="ascii").split()
-        end(int(pid), since, SECONDS_TO_STOP, "Kafka")
-    place.pid.unlink(missing_ok=True)
-    return was_running
+    return end_recorded(place.pid, SECONDS_TO_STOP, "Kafka")
 
 
 def _format(place: Place, class_path: str) -> None:

@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(1, str(Path(__file__).resolve().parent.parent))
 import assets
 from cartogram import OutlineError
-from processes import LOOPBACK, ServerError, began, end, free_port, wait_for
+from processes import LOOPBACK, ServerError, end_recorded, free_port, launch, record, recorded, wait_for
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -91,11 +91,8 @@ def start(place: Place, python: Path, home: Path, surroundings: Mapping[str, str
         "--no-control-socket",
     ]
     command += ["--bind", f"{LOOPBACK}:{port}", "superset.app:create_app()"]
-    with place.log.open("ab") as log:
-        process = subprocess.Popen(
-            command, env=environment, cwd=place.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    place.pid.write_text(f"{process.pid} {began(process.pid)} {port}\n", encoding="ascii")
+    process = launch(command, place.folder, place.log, environment)
+    record(place.pid, process.pid, port)
     try:
         wait_for(lambda: answers(port), SECONDS_TO_START, f"Superset at port {port}", (process, place.log))
     except BaseException:
@@ -124,11 +121,7 @@ def environment_of(place: Place, current: Path, port: int, surroundings: Mapping
 
 def running(place: Place) -> str:
     """The address of the Superset that `start` recorded; '' where none runs."""
-    try:
-        pid, since, port = place.pid.read_text(encoding="ascii").split()
-    except FileNotFoundError:
-        return ""
-    return f"{LOOPBACK}:{port}" if began(int(pid)) == since else ""
+    return recorded(place.pid)
 
 
 def answers(port: int) -> bool:
@@ -142,12 +135,7 @@ def answers(port: int) -> bool:
 
 def stop(place: Place) -> bool:
     """End the process that `start` recorded, by its id; whether there was one."""
-    was_running = bool(running(place))
-    if was_running:
-        pid, since, _ = place.pid.read_text(encoding="ascii").split()
-        end(int(pid), since, SECONDS_TO_STOP, "Superset")
-    place.pid.unlink(missing_ok=True)
-    return was_running
+    return end_recorded(place.pid, SECONDS_TO_STOP, "Superset")
 
 
 def _require_free(port: int) -> None:
