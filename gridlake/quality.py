@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -54,6 +54,7 @@ _OVER_ROWS = frozenset(
 )
 _UNIQUENESS = frozenset({"ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique"})
 _NONE = "false"
+_OF_ROWS = "{unexpected:,} of {rows:,} rows"
 
 
 class PublicationStopped(Exception):
@@ -215,7 +216,9 @@ def _as_contracted(run: Run) -> Iterator[Result]:
 
 
 def _validated(run: Run, wanted: list[Suite]) -> Iterator[Result]:
-    validation = _Validation(run.spark)
+    built = {table: rows for step in DBT_STEPS for table, rows in run.steps.get(step, {}).get("tables", {}).items()}
+    landed = {table: run.tables.row_count(table, version) for table, version in run.cut.items() if table.startswith("bronze.")}
+    validation = _Validation(run.spark, {table for table, rows in (built | landed).items() if not rows})
     with run.progress.task("Great Expectations", total=len(wanted)) as task:
         for suite in wanted:
             yield from validation.results(suite)
@@ -223,9 +226,9 @@ def _validated(run: Run, wanted: list[Suite]) -> Iterator[Result]:
 
 
 class _Validation:
-    """An ephemeral context of Great Expectations over the run's Spark session."""
+    """An ephemeral context of Great Expectations over the run's Spark session; of the `empty` tables no row is asked for."""
 
-    def __init__(self, spark: Any) -> None:
+    def __init__(self, spark: Any, empty: Collection[str] = ()) -> None:
         os.environ["GX_ANALYTICS_ENABLED"] = "False"
         # What it finds comes back as results; what it logs (one of its loggers insists on INFO) is for its developers.
         logger = logging.getLogger("great_expectations")
@@ -234,7 +237,7 @@ class _Validation:
         import great_expectations as gx
         from great_expectations.data_context.types.base import ProgressBarsConfig
 
-        self._gx, self._spark = gx, spark
+        self._gx, self._spark, self._empty = gx, spark, empty
         context = gx.get_context(mode="ephemeral")
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         asset = context.data_sources.add_spark("lake", persist=False).add_dataframe_asset("table")
@@ -242,8 +245,14 @@ class _Validation:
 
     def results(self, suite: Suite) -> Iterator[Result]:
         """One result per expectation, all metrics of a suite in as few queries as its row conditions allow."""
-        counted = [e for e in suite.expected if e.type in _UNIQUENESS]
-        made = [(_expectation(e, number), e) for number, e in enumerate(suite.expected) if e not in counted]
+        # What holds of each row holds where there is none.
+        is_empty = suite.table in self._empty and not suite.asks_more
+        held = [e for e in suite.expected if is_empty and e.type in _OVER_ROWS | _UNIQUENESS]
+        counted = [e for e in suite.expected if e.type in _UNIQUENESS and e not in held]
+        made = [(_expectation(e, number), e) for number, e in enumerate(suite.expected)]
+        made = [(m, e) for m, e in made if e not in held and e not in counted]
+        for expected in held:
+            yield _finished(suite, expected, True, _OF_ROWS.format(unexpected=0, rows=0), 0, 0)
         for expected in counted:
             yield self._repeated(suite, expected)
         if not made:
@@ -264,7 +273,6 @@ class _Validation:
 
         As there, a row whose columns are all null repeats nothing.
         """
-        _expectation(expected, 0)
         columns = list(expected.kwargs["column_list"] if "column_list" in expected.kwargs else [expected.kwargs["column"]])
         is_empty = " and ".join(f"{c} is null" for c in columns)
         groups = (
@@ -276,7 +284,7 @@ class _Validation:
             rows, repeated = (int(value) for value in self._spark.sql(asked).toArrow().to_pylist()[0].values())
         except Exception as error:  # noqa: BLE001 - as above
             return _unevaluated(suite, expected, error)
-        return _finished(suite, expected, not repeated, f"{repeated:,} of {rows:,} rows", repeated, rows)
+        return _finished(suite, expected, not repeated, _OF_ROWS.format(unexpected=repeated, rows=rows), repeated, rows)
 
 
 @cache
@@ -352,7 +360,7 @@ def _result(suite: Suite, expected: Expected, found: Any) -> Result:
     unexpected = counts.get("unexpected_count")
     if unexpected is not None:
         rows = int(counts.get("element_count") or 0)
-        return _finished(suite, expected, bool(found.success), f"{unexpected:,} of {rows:,} rows", int(unexpected), rows)
+        return _finished(suite, expected, bool(found.success), _OF_ROWS.format(unexpected=int(unexpected), rows=rows), int(unexpected), rows)
     value = counts.get("observed_value")
     # A text may be a value of the data, unless it is what the table itself is like.
     told = isinstance(value, (int, float)) or expected.type == _ABOUT_THE_SCHEMA

@@ -64,6 +64,7 @@ class Suite:
     table: str
     query: str
     expected: tuple[Expected, ...]
+    asks_more: bool = False  # than the rows of its table: another table, or whether there are rows at all
 
     def of_rows(self, condition: str) -> Suite:
         """The same asked of the rows alone that meet a condition."""
@@ -309,7 +310,7 @@ def _by_hand(path: Path, named: Mapping[str, Check]) -> Suite:
             severity = _severity(path, item["severity"])
             expected.append(Expected(item["type"], item.get("kwargs") or {}, severity, item["title"], item.get("where"), item.get("column")))
     query = said.get("query") or f"select * from {said['table']}"
-    return Suite(f"set.{path.stem}", said["title"], said["table"], query, tuple(expected))
+    return Suite(f"set.{path.stem}", said["title"], said["table"], query, tuple(expected), asks_more=True)
 
 
 def _document(path: Path, known: set[str]) -> dict[str, Any]:

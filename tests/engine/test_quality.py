@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from gridlake.contracts.compile import bronze_schema
 from gridlake.quality import PublicationStopped, require_publishable
 from gridlake.runs import Run
 from gridlake.settings import CHECKOUT, Settings
-from gridlake.suites import Expected, SuiteError
+from gridlake.suites import Expected, Suite, SuiteError
 
 FEED = "city_platform__event"
 BRONZE = f"bronze.{FEED}"
@@ -288,3 +289,14 @@ def test_every_declared_check_and_suite_names_what_great_expectations_has() -> N
 def test_an_expectation_that_does_not_exist_is_refused_not_skipped(expected: Expected, said: str) -> None:
     with pytest.raises(SuiteError, match=said):
         quality._expectation(expected, 0)
+
+
+def test_of_an_empty_table_no_row_is_asked_but_what_asks_for_more_is() -> None:
+    row = Expected("ExpectColumnValuesToNotBeNull", {"column": "x"}, "critical", "不为空")
+    there = Expected("ExpectTableRowCountToBeBetween", {"min_value": 1}, "warning", "有数据")
+    of_table = Suite("bronze.a", "甲", "bronze.a", "select * from bronze.a", (row, there))
+    validation = quality._Validation(None, {"bronze.a"})  # with no engine to ask
+    assert [(r.success, r.observed) for r in validation.results(of_table)][0] == (True, "0 of 0 rows")
+    for suite in (of_table, replace(of_table, asks_more=True), replace(of_table, table="bronze.b")):
+        asked = [r.expectation for r in validation.results(suite) if r.observed.startswith("not evaluated")]
+        assert asked == [e.type for e in (suite.expected[1:] if suite is of_table else suite.expected)]

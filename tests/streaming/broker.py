@@ -20,7 +20,8 @@ from gridlake.cli import main
 if TYPE_CHECKING:
     from tests.streaming.conftest import Lake
 
-WITHIN = 60.0
+# A process that has just started has stood still for three minutes on a busy machine of two cores; what goes wrong comes to its end at once.
+WITHIN = 240.0
 SERVER = Path(__file__).parents[2] / "infra" / "kafka" / "server.py"
 
 
