@@ -108,8 +108,7 @@ class Secrets:
         except FileNotFoundError:
             self._kept, self._seen = {}, None
             return {}
-        if state.st_mode & _NOT_THE_OWNERS:
-            raise CredentialError(f"{self._path}: others may read it (mode {stat.S_IMODE(state.st_mode):o}); do: chmod 600 {self._path}")
+        refuse_others(self._path, state)
         if self._seen != (state.st_mtime_ns, state.st_ino):
             document = json.loads(self._path.read_text(encoding="utf-8"))
             self._kept = {name: [_secret(entry) for entry in entries] for name, entries in document.items()}
@@ -129,6 +128,12 @@ class Secrets:
 def variable(name: str) -> str:
     """The environment variable that may hold a secret."""
     return _VARIABLE + re.sub(r"[^A-Z0-9]", "_", name.upper())
+
+
+def refuse_others(path: Path, state: os.stat_result) -> None:
+    """Raises CredentialError where a file may be read by others than its owner."""
+    if state.st_mode & _NOT_THE_OWNERS:
+        raise CredentialError(f"{path}: others may read it (mode {stat.S_IMODE(state.st_mode):o}); do: chmod 600 {path}")
 
 
 def _secret(entry: Mapping[str, Any]) -> Secret:

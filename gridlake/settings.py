@@ -28,6 +28,14 @@ class Settings(BaseSettings):
     secret_file: Path | None = Field(
         None, description="senders' keys and passwords of pulls; default <home>.secrets.json, beside the lake, never in it"
     )
+    smtp: str | None = Field(
+        None, description="the server that mails go through: smtp://host[:port] (STARTTLS) or smtps://…; ?tls=off and ?timeout=<seconds> may follow"
+    )
+    smtp_user: str | None = Field(None, description="who logs in there, with the secret `smtp`; default: no log-in")
+    smtp_from: str | None = Field(None, description="what mails are sent from, as 平安办 <report@example.gov.cn>; default: smtp_user")
+    recipient_file: Path | None = Field(
+        None, description="addresses that reports are mailed to; default <home>.recipients.yml, beside the lake, never in it"
+    )
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers of the Kafka cluster, with commas between")
     kafka_client: Literal["python", "confluent"] = Field("python", description="kafka-python, or librdkafka, the faster one (gridlake[confluent])")
     kafka_properties: Path | None = Field(None, description="a file of security.protocol=…, sasl.mechanism=… lines to be let into the cluster")
@@ -49,6 +57,11 @@ class Settings(BaseSettings):
     def secrets(self) -> Path:
         """The file of secrets that declarations name."""
         return self.secret_file or self.home.with_name(self.home.name + ".secrets.json")
+
+    @property
+    def recipients(self) -> Path:
+        """The file of addresses that reports are mailed to."""
+        return self.recipient_file or self.home.with_name(self.home.name + ".recipients.yml")
 
     @property
     def signing_key(self) -> Path:

@@ -38,7 +38,8 @@ def render_all(run: Run) -> dict[str, Any]:
                 if reason:
                     skipped[system if system not in newest else f"{system} {report.name}"] = reason
                     continue
-                made = make(home, snapshot, report, subjects.roots(snapshot, system), last_complete(snapshot, report, system), FORMATS, task.advance)
+                kinds = (*FORMATS, *report.mail.formats)
+                made = make(home, snapshot, report, subjects.roots(snapshot, system), last_complete(snapshot, report, system), kinds, task.advance)
                 written += [str(path) for issue in made.issues for path in issue.files if path.suffix[1:] in FORMATS]
                 stopped += [str(error) for error in made.stopped]
     for reason in skipped.values():

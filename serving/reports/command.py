@@ -31,7 +31,7 @@ from serving.snapshots import NoSnapshot, Snapshot, Snapshots
 @click.option("--period", "period_name", help="As 2026-W09, 2026-02 or 2026. Default: the last one that is over.")
 @click.option("--of", "codes", multiple=True, help="A region's code, or a sender's; may be repeated. Default: the top region of each region system.")
 @click.option("--all", "is_all", is_flag=True, help="Every region of the report's levels, or every sender.")
-@click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), default=("docx", "html", "xlsx"), show_default=True)
+@click.option("--format", "formats", multiple=True, type=click.Choice(FORMATS), help="Default: docx, html, xlsx, and what is mailed of it.")
 @click.option("--snapshot", "snapshot_id", help="Default: the current one.")
 @command_options
 def make_report(
@@ -40,6 +40,7 @@ def make_report(
 ) -> None:  # fmt: skip
     """Make one report: drafts, or a restatement where a signed issue's numbers were others. One that is stopped does not hold up the others."""
     report, snapshot = _declared(settings, name), _snapshot(settings, snapshot_id)
+    formats = formats or ("docx", "html", "xlsx", *report.mail.formats)
     made = Made([], [])
     newest = newest_day(snapshot, snapshot.manifest.region_systems)
     asked = [subjects.find(snapshot, report, code) for code in codes]

@@ -64,15 +64,25 @@ class Content:
 def compose(report: Report, archived: bytes) -> Content:
     """The content of one issue from the bytes of its archive; raises ReportStopped where something cannot be said or drawn."""
     archive = json.loads(archived)
-    context = names(report, archive) | {"snapshot": _source(archive, digest(archived))}
-    issue = f"{report.name} {archive['subject']['code']} {archive['period']}"
-    context["sentences"] = _sentences(report, context, issue)
+    context = in_words(report, archived)
     pictures = {
-        chart.name: draw(chart, said(chart.title, context, f"{issue}: the title of chart {chart.name}"), rows)
+        chart.name: draw(chart, said(chart.title, context, f"{issue_name(archive)}: the title of chart {chart.name}"), rows)
         for chart in report.charts
         if (rows := archive["results"][chart.query])
     }
     return Content(report, archive, context, pictures, datetime.fromisoformat(archive["snapshot"]["as_of"]))
+
+
+def in_words(report: Report, archived: bytes) -> dict[str, Any]:
+    """Everything that is said of one issue, without its pictures: `names`, `snapshot` and `sentences`."""
+    archive = json.loads(archived)
+    context = names(report, archive) | {"snapshot": _source(archive, digest(archived))}
+    return context | {"sentences": _sentences(report, context, issue_name(archive))}
+
+
+def issue_name(archive: Mapping[str, Any]) -> str:
+    """As errors name an issue: weekly 330100000000 2026-W09."""
+    return f"{archive['report']} {archive['subject']['code']} {archive['period']}"
 
 
 def names(report: Report, archive: Mapping[str, Any]) -> dict[str, Any]:

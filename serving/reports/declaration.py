@@ -27,6 +27,7 @@ NUMBERS = "numbers"
 SUBJECT, WHICH = "subject", "which"
 
 Rows = Literal["one", "some", "any"]
+Format = Literal["docx", "html", "xlsx", "pdf"]
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -91,6 +92,18 @@ class Chart(_Declared):
     y: Mapping[str, str]
 
 
+class Mail(_Declared):
+    """How a report is mailed: which files of an issue, under which subject; `completeness` is a sentence on who has sent data.
+
+    Only what is signed off is mailed: a mail cannot be taken back. `signed_only: false` mails drafts too, and says that they are drafts.
+    """
+
+    formats: Annotated[tuple[Format, ...], Field(min_length=1)] = ("docx",)
+    subject: str = "{{ title }}：{{ subject.name }} {{ period.text }}"
+    completeness: str = ""
+    signed_only: bool = True
+
+
 class Query(_Declared):
     """One query and the number of rows that it promises for each subject."""
 
@@ -108,7 +121,9 @@ class Report(_Declared):
     # 1 province, 2 city, 3 county; of a foreign region system its own levels
     levels: tuple[int, ...] = (1, 2, 3)
     timetable: Timetable | None = None
+    # Roles, as 政法委; who has a role in which region is said where gridlake is installed (serving.reports.recipients).
     recipients: tuple[str, ...] = ()
+    mail: Mail = Mail()
     quiet_after_days: Annotated[int, Field(gt=0)] = 28
     numbers: tuple[Number, ...] = ()
     lists: Mapping[str, Listed] = {}

@@ -10,10 +10,11 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from serving.reports import issues, pdf
 from serving.reports.content import compose
-from serving.reports.declaration import Report, ReportStopped, of_sources
+from serving.reports.declaration import Format, Report, ReportStopped, of_sources
 from serving.reports.document import render_docx, render_html
 from serving.reports.issues import Issue, Planned
 from serving.reports.period import Period
@@ -22,7 +23,7 @@ from serving.reports.subjects import Subject
 from serving.reports.workbook import render_xlsx
 from serving.snapshots import Snapshot
 
-FORMATS = ("docx", "html", "xlsx", "pdf")
+FORMATS: tuple[str, ...] = get_args(Format)
 # Below this many a process of its own takes longer to start than the reports to make.
 _WORTH_A_PROCESS = 12
 _PDFS_AT_A_TIME = 30
