@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pendulum
-from airflow.sdk import DAG, PartitionedAssetTimetable, get_current_context, get_parsing_context, task
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk import DAG, PartitionedAssetTimetable, TriggerRule, get_current_context, get_parsing_context, task
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 # That of airflow.sdk 1.3.2 is written without what the scheduler reads it by (KeyError: '_summary').
 from airflow.timetables.events import EventsTimetable
@@ -28,6 +28,8 @@ from gridlake_dags.workdays import due_moments, last_due
 
 # How many of the reasons for which reports were stopped a failure repeats.
 _REASONS = 5
+# Without it nothing is mailed. What else a mail needs is read by gridlake: docs/how-to/reports.md.
+MAIL_SERVER = "GRIDLAKE_SMTP"
 PERIODS = {"week": "每周", "month": "每月", "year": "每年"}
 _wanted = get_parsing_context().dag_id
 
@@ -56,11 +58,28 @@ class MakeReport(Gridlake):
         return AirflowSkipException("数据尚不足一个完整周期") if "issues" in answer else super().failure(answer, otherwise)
 
 
+class SendReport(Gridlake):
+    """Mails what is signed off of one report. What a server did not take for now is tried again; an address that it refuses has to be corrected."""
+
+    def failure(self, answer: Mapping[str, Any], otherwise: str) -> Exception:
+        """The server's words; of what was not taken only for now a failure that is tried again."""
+        if "sent_before" not in answer:
+            return super().failure(answer, otherwise)
+        wrong = [
+            f"{entry['subject_name']} {entry['recipient']}：{entry['code']} {entry['words']}" for entry in answer["deferred"] + answer["refused"]
+        ]
+        said = "；".join([*answer["stopped"], *wrong][:_REASONS])
+        return AirflowException(said) if answer["deferred"] else AirflowFailException(said)
+
+
 def report_dag(report: Report) -> DAG:
     """The DAG of one report."""
     day = f"第 {report.days_after + 1} 日起的" if report.days_after else ""
     when = f"{PERIODS[report.period]}结束后{day}第一个工作日 {report.hour}:{report.minute:02}"
     meaning = f"{when}出具各地的报告；其后每有新快照再出一次，数字未变的不变。缺数、空查询或未完的周期不出报告，任务失败并说明原因。"
+    is_mailed = bool(report.recipients and os.environ.get(MAIL_SERVER))
+    if is_mailed:
+        meaning += f"签发的寄送{'、'.join(report.recipients)}，一版一次。"
     with DAG(
         dag_id=f"report__{report.name}",
         dag_display_name=f"③ 报告 · {report.title}",
@@ -84,7 +103,15 @@ def report_dag(report: Report) -> DAG:
             named = [["--period", period] for period in periods[:-1]]
             return [{"arguments": [*asked, *which], "shown_as": period} for period, which in zip(periods, [*named, []], strict=True)]
 
-        MakeReport.partial(task_id="make", task_display_name="出报告", pool=LAKE_POOL, map_index_template=LABEL).expand_kwargs(periods_due())
+        made = MakeReport.partial(task_id="make", task_display_name="出报告", pool=LAKE_POOL, map_index_template=LABEL).expand_kwargs(periods_due())
+        if is_mailed:
+            # Where there is no whole period yet, what was signed before is sent all the same.
+            made >> SendReport(
+                task_id="send",
+                task_display_name=f"寄送{'、'.join(report.recipients)}",
+                arguments=["report", "send", report.name],
+                trigger_rule=TriggerRule.NONE_FAILED,
+            )
     return dag
 
 

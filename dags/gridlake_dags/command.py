@@ -15,7 +15,15 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 # Where the gridlake of the project's own environment is; what it reads and writes follows from the other GRIDLAKE_ variables.
 COMMAND = "GRIDLAKE_COMMAND"
 # What is wrong with declarations or data is so at the next try too.
-_NOT_MENDED_BY_WAITING = {"PublicationStopped", "ReportStopped", "ContractError", "SenderError", "VocabularyError", "CredentialError"}
+_NOT_MENDED_BY_WAITING = {
+    "PublicationStopped",
+    "ReportStopped",
+    "ContractError",
+    "SenderError",
+    "VocabularyError",
+    "CredentialError",
+    "RecipientError",
+}
 # What a step tells the next one, and the whole of an output's size.
 _NOT_SHOWN = {"months", "since", "after_run", "libraries"}
 # A process that is told to end finishes the commit that it has begun.
@@ -139,6 +147,8 @@ def summary(answer: Mapping[str, Any]) -> str:
     if snapshot := answer.get("snapshot"):
         # A step gives what it published, a report the id of what it was made from.
         found.append(f"快照 {snapshot if isinstance(snapshot, str) else snapshot['id']}")
+    if "sent_before" in answer:
+        found.append(f"已寄 {len(answer['sent']):,} 封，暂未收 {len(answer['deferred']):,} 封，被拒 {len(answer['refused']):,} 封")
     if "reports" in answer:
         found.append(f"报告 {len(answer['reports']):,} 件")
     if "issues" in answer:

@@ -58,7 +58,10 @@ class Feed:
 
 @dataclass(frozen=True)
 class Report:
-    """What a DAG goes by of one report: its period, how many days later it is due at the earliest (0: the day after), and at what local time."""
+    """What a DAG goes by of one report: its period, how many days later it is due at the earliest (0: the day after), and at what local time.
+
+    `recipients` are the roles that it is mailed to.
+    """
 
     name: str
     title: str
@@ -66,6 +69,7 @@ class Report:
     days_after: int
     hour: int
     minute: int
+    recipients: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,9 @@ def reports() -> list[Report]:
         if not (timetable := document.get("timetable")):
             continue
         period, (minute, hour, *days) = str(timetable["period"]), str(timetable["cron"]).split()
-        found.append(Report(path.parent.name, str(document["title"]), period, _days_after(period, *days), int(hour), int(minute)))
+        declared = _read(path.parents[1] / str(document["like"]) / path.name) | document if "like" in document else document
+        to = tuple(str(role) for role in declared.get("recipients") or ())
+        found.append(Report(path.parent.name, str(document["title"]), period, _days_after(period, *days), int(hour), int(minute), to))
     return found
 
 

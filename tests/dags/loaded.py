@@ -30,6 +30,7 @@ def task(found: Any) -> dict[str, Any]:
         "retries": found.retries,
         "backs_off": bool(found.retry_exponential_backoff),
         "tells": bool(given.get("on_failure_callback") if given else found.on_failure_callback),
+        "when": str(getattr(found.trigger_rule, "value", found.trigger_rule)),
         "above": sorted(found.upstream_task_ids),
         "outlets": [o.uri for o in found.outlets if isinstance(o, Asset)],
     }

@@ -21,6 +21,7 @@ from gridlake import contracts, senders
 from gridlake.cli import main
 from gridlake.runs import LIBRARY, STEPS
 from gridlake.settings import Settings
+from serving.reports import declaration
 from streaming import gates
 
 CHECKOUT = Path(__file__).parents[2]
@@ -39,15 +40,15 @@ status: approved
 """
 
 
-def load(**environment: str | Path) -> dict[str, Any]:
-    """The DAGs, by these variables."""
+def load(folder: Path = DAGS, **environment: str | Path) -> dict[str, Any]:
+    """The DAGs of a folder, by these variables."""
     # Installs Airflow where it is not installed yet.
     subprocess.run(["make", "--silent", ".airflow/venv/.stamp"], cwd=CHECKOUT, check=True)
     python = CHECKOUT / ".airflow" / "venv" / "bin" / "python"
     surroundings = {name: value for name, value in os.environ.items() if not name.startswith(("GRIDLAKE_", "AIRFLOW"))}
     given = {name: str(value) for name, value in environment.items()}
     own = {"AIRFLOW_HOME": str(CHECKOUT / ".airflow" / "loaded"), "AIRFLOW__CORE__DAG_DISCOVERY_SAFE_MODE": "False"}
-    command = [python, Path(__file__).with_name("loaded.py"), DAGS]
+    command = [python, Path(__file__).with_name("loaded.py"), folder]
     done = subprocess.run(command, env=surroundings | own | given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     found: dict[str, Any] = json.loads(done.stdout)
@@ -93,7 +94,7 @@ def command_of(name: str) -> click.Command | None:
     return main.get_command(click.Context(main), name)
 
 
-def test_each_task_calls_a_command_with_options_that_it_has(dags: dict[str, Any]) -> None:
+def assert_each_task_calls_a_command_with_options_that_it_has(dags: dict[str, Any], at_least: int) -> None:
     called = 0
     for dag in dags.values():
         for task in dag["tasks"].values():
@@ -106,7 +107,11 @@ def test_each_task_calls_a_command_with_options_that_it_has(dags: dict[str, Any]
                     assert command is not None, arguments
                 command.make_context(name, [*given, "--json"])
                 called += bool(arguments)
-    assert called > FEEDS_OF_A_PROVINCE / 2
+    assert called >= at_least
+
+
+def test_each_task_calls_a_command_with_options_that_it_has(dags: dict[str, Any]) -> None:
+    assert_each_task_calls_a_command_with_options_that_it_has(dags, FEEDS_OF_A_PROVINCE // 2)
 
 
 def test_the_province_runs_every_step_of_a_run_after_those_that_it_reads(dags: dict[str, Any]) -> None:
@@ -138,6 +143,20 @@ def test_dags_are_chained_by_assets_and_only_inbox_and_calendar_go_by_the_clock(
     assert by_a_clock == {"inbox", "calendar"}
     # Of one round: several assets are awaited by partition.
     assert {dag["timetable"] for name, dag in dags.items() if dag["awaits"] and name != "inbox"} == {"PartitionedAssetTimetable"}
+
+
+def test_a_report_is_mailed_after_it_is_made_to_its_roles_where_there_is_a_server_for_it(dags: dict[str, Any], tmp_path: Path) -> None:
+    declared = declaration.load_reports(Settings())
+    assert not any("send" in dag["tasks"] for dag in dags.values()), "GRIDLAKE_SMTP is not set there"
+    (tmp_path / "reports.py").symlink_to(DAGS / "reports.py")
+    mailing = load(tmp_path, GRIDLAKE_SMTP="smtp://127.0.0.1", PYTHONPATH=DAGS)["dags"]
+    assert mailing.keys() == {"calendar", *(f"report__{name}" for name in declared)}
+    for name, report in declared.items():
+        task = mailing[f"report__{name}"]["tasks"]["send"]
+        assert (task["arguments"], task["above"], task["when"]) == ([["report", "send", name]], ["make"], "none_failed")
+        assert task["title"] == f"寄送{'、'.join(report.recipients)}"
+        assert report.recipients[0] in mailing[f"report__{name}"]["doc"]
+    assert_each_task_calls_a_command_with_options_that_it_has(mailing, len(declared))
 
 
 def test_a_feed_is_landed_after_those_that_its_gates_wait_for(dags: dict[str, Any]) -> None:
