@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
@@ -29,6 +29,7 @@ from serving.reports import issues, mail
 from serving.reports.content import issue_name
 from serving.reports.declaration import Report, ReportStopped
 from serving.reports.issues import Issue
+from serving.reports.period import Period
 from serving.reports.recipients import Recipient, Recipients, masked
 from serving.reports.smtp import Connection, Server
 
@@ -98,7 +99,7 @@ def plan(
 ) -> Planned:
     """What of these issues is to be sent: of each report, period and subject the newest edition that may be, to whom it was not sent.
 
-    `however_old`: also what was signed off more than SENT_WITHIN_DAYS ago.
+    `however_old`: also what was signed off (of a draft: whose period ended) more than SENT_WITHIN_DAYS ago.
     """
     found, tokens, key = Planned(), Keys.load(settings.keys), SigningKey.load(settings.signing_key).public
     for place, those in groupby(sorted(asked, key=lambda i: (i.folder.parent, i.edition)), key=lambda i: i.folder.parent):
@@ -170,10 +171,10 @@ def _not_in_order(issue: Issue, key: PublicKey, report: Report) -> str:
 
 
 def _age(issue: Issue, now: datetime) -> timedelta:
-    """How long ago it was signed off; of a draft, how old its numbers are."""
+    """How long ago it was signed off; of a draft, how long ago its period ended."""
     if issue.is_signed:
         return now - datetime.fromisoformat(json.loads((issue.folder / issues.SIGNED).read_text(encoding="utf-8"))["signed_at"])
-    return now - datetime.fromisoformat(json.loads(issue.archive)["snapshot"]["as_of"])
+    return now - datetime.combine(Period.named(issue.folder.parts[-3]).last, time.max, UTC)
 
 
 def _replaced(home: Path, one: Due) -> str | None:
