@@ -17,7 +17,7 @@ import sqlite3
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -84,8 +84,8 @@ def take(
             name: {"version": version, "rows": tables.row_count(name, version), "state": tables.state(name, version)}
             for name, version in versions.items()
         }
-        private = {"keys": settings.keys, "secrets": settings.secrets}
-        keys = {what: path.read_text(encoding="utf-8") for what, path in private.items() if path.exists()} if with_keys else {}
+        private = settings.private_files.items() if with_keys else ()
+        keys = {what: path.read_text(encoding="utf-8") for what, path in private if path.exists()}
         store.settle()
         barrier("backup.before_manifest")
         backup_id = f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}"
@@ -118,9 +118,11 @@ def take(
 
 
 def restore(
-    target: Path, home: Path, keys: Path, progress: ProgressLog, *, backup_id: str | None = None, secrets: Path | None = None
+    target: Path, home: Path, keys: Path, progress: ProgressLog, *, backup_id: str | None = None, private: Mapping[str, Path] | None = None
 ) -> dict[str, Any]:
     """Write a backup's lake into an empty folder, each file compared with its digest, and open every table.
+
+    What the backup has of the keys, and of the other `private` files, is written where there is none.
 
     Gives {backup_id, taken_at, files, bytes, seconds, tables: {name: {version, rows}}, keys: "open"|"missing"|"wrong"|"nothing sealed"}.
     """
@@ -145,8 +147,8 @@ def restore(
         path.symlink_to(link)
     if document["has_keys"]:
         kept = json.loads((target / _BACKUPS / f"{document['backup_id']}.keys").read_text(encoding="utf-8"))
-        for what, own in (("keys", keys), ("secrets", secrets)):
-            if own is not None and what in kept and not own.exists():
+        for what, own in ({**(private or {}), "keys": keys}).items():
+            if what in kept and not own.exists():
                 _write_private(own, kept[what].encode())
     for folder, _, names in os.walk(home, topdown=False):
         for name in names:

@@ -83,7 +83,7 @@ def restore(settings: Settings, as_json: bool, target: Path, backup_id: str | No
     Stop every lander of the old lake first: two lakes would answer the same senders. Then put the keys at <home>.keys.json, and
     `gridlake run` makes the libraries anew and lands what came after the backup.
     """
-    found = backups.restore(target, settings.home, settings.keys, ProgressLog(), backup_id=backup_id, secrets=settings.secrets)
+    found = backups.restore(target, settings.home, settings.keys, ProgressLog(), backup_id=backup_id, private=settings.private_files)
     emit(found, as_json=as_json, text=lambda console: _print_restored(console, found, f"Restored into {settings.home}"))
     if found["keys"] in {"missing", "wrong"}:
         click.echo(f"WARNING: {settings.keys}: the keys are {found['keys']}; put those of the old lake there before anything is landed.", err=True)

@@ -69,6 +69,11 @@ class Settings(BaseSettings):
         return self.home.with_name(self.home.name + ".signing.pem")
 
     @property
+    def private_files(self) -> dict[str, Path]:
+        """The files beside the lake that nobody but its owner reads; a lake that moves without them cannot go on."""
+        return {"keys": self.keys, "secrets": self.secrets, "recipients": self.recipients, "signing_key": self.signing_key}
+
+    @property
     def tables(self) -> Path:
         """The folder of Delta tables, <schema>/<table>."""
         return self.home.absolute() / "tables"

@@ -119,16 +119,17 @@ def feeds() -> dict[str, Feed]:
 
 @cache
 def reports() -> list[Report]:
-    """Every report that has a timetable."""
+    """Every report that has a timetable: the built-in ones, and over them those of GRIDLAKE_CONTRACTS/reports."""
+    folders = [PROJECT / "serving" / "reports", *_given("reports")]
+    documents = {path.parent.name: _read(path) for folder in folders for path in sorted(folder.glob("*/report.yml"))}
     found = []
-    for path in sorted((PROJECT / "serving" / "reports").glob("*/report.yml")):
-        document = _read(path)
+    for name, document in documents.items():
         if not (timetable := document.get("timetable")):
             continue
         period, (minute, hour, *days) = str(timetable["period"]), str(timetable["cron"]).split()
-        declared = _read(path.parents[1] / str(document["like"]) / path.name) | document if "like" in document else document
+        declared = documents.get(str(document.get("like")), {}) | document
         to = tuple(str(role) for role in declared.get("recipients") or ())
-        found.append(Report(path.parent.name, str(document["title"]), period, _days_after(period, *days), int(hour), int(minute), to))
+        found.append(Report(name, str(document["title"]), period, _days_after(period, *days), int(hour), int(minute), to))
     return found
 
 
@@ -180,10 +181,13 @@ def _senders() -> dict[str, dict[str, Any]]:
 
 
 def _folders(kind: str) -> list[Path]:
-    """The checkout's folder, and that of GRIDLAKE_CONTRACTS, which holds contracts themselves and `senders/`."""
-    given = Path(os.environ["GRIDLAKE_CONTRACTS"]) if os.environ.get("GRIDLAKE_CONTRACTS") else None
-    further = [given if kind == "contracts" else given / kind] if given else []
-    return [PROJECT / "expectations" / kind, *further]
+    return [PROJECT / "expectations" / kind, *_given(kind)]
+
+
+def _given(kind: str) -> list[Path]:
+    """Of GRIDLAKE_CONTRACTS, which holds contracts themselves, and further folders in it."""
+    given = os.environ.get("GRIDLAKE_CONTRACTS")
+    return [Path(given) if kind == "contracts" else Path(given) / kind] if given else []
 
 
 def _awaited(document: Mapping[str, Any]) -> set[str]:

@@ -58,7 +58,7 @@ def load(folder: Path = DAGS, **environment: str | Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The DAGs of the checkout, an approved backfill, and so many further contracts that a province's sixty feeds are there."""
+    """The DAGs of the checkout, an approved backfill, a report of one's own, and further contracts up to a province's sixty feeds."""
     folder = tmp_path_factory.mktemp("declared")
     (folder / "backfills").mkdir()
     (folder / "backfills" / "late.yml").write_text(BACKFILL, encoding="utf-8")
@@ -68,6 +68,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     more.mkdir(parents=True)
     for number in range(FEEDS_OF_A_PROVINCE - len(built_in)):
         shutil.copy(built_in["city_platform__event"].path, more / f"event_{number}.odcs.yaml")
+    # As the how-to begins a report of one's own.
+    shutil.copytree(CHECKOUT / "serving" / "reports" / "weekly", folder / "contracts" / "reports" / "heating")
     return load(GRIDLAKE_BACKFILLS=folder / "backfills", GRIDLAKE_CONTRACTS=folder / "contracts")
 
 
@@ -85,7 +87,7 @@ def test_the_dags_of_sixty_feeds_are_read_in_five_seconds(loaded: dict[str, Any]
 
 def test_there_is_a_dag_for_each_feed_report_and_approved_backfill_and_no_other(dags: dict[str, Any]) -> None:
     declared = {f"land__{feed}" for feed in contracts.load_all(Settings())} | {f"land__county_platform__event_{n}" for n in range(8)}
-    reports = {f"report__{path.parent.name}" for path in (CHECKOUT / "serving" / "reports").glob("*/report.yml")}
+    reports = {f"report__{path.parent.name}" for path in (CHECKOUT / "serving" / "reports").glob("*/report.yml")} | {"report__heating"}
     assert dags.keys() == declared | reports | {"inbox", "calendar", "province", "maintain", "replay", "backfill__late"}
 
 

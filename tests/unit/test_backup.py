@@ -181,13 +181,15 @@ def test_what_was_pushed_and_not_landed_is_in_the_backup_with_its_answers(lake: 
 def test_a_push_repeated_after_a_restore_is_answered_as_before(tmp_path: Path) -> None:
     settings = pushed.settings_of(tmp_path / "lake")
     pushed.push_all(settings.home, tmp_path / "said")
+    settings.recipients.write_text("[]\n", encoding="utf-8")
     backup.take(settings, tmp_path / "backups", QUIET, with_keys=True)
     new = pushed.settings_of(tmp_path / "new" / "lake")
-    backup.restore(tmp_path / "backups", new.home, new.keys, QUIET, secrets=new.secrets)
+    backup.restore(tmp_path / "backups", new.home, new.keys, QUIET, private=new.private_files)
     pushed.push_all(new.home, tmp_path / "said again")
     said, again = ((tmp_path / name).read_text(encoding="utf-8").splitlines() for name in ("said", "said again"))
     assert pushed.told(again) == pushed.told(said)
     assert pushed.wrong(new.home, said) == ([], [])
+    assert (new.recipients.read_text(encoding="utf-8"), new.recipients.stat().st_mode & 0o777) == ("[]\n", 0o600)
 
 
 def test_a_killed_backup_is_none_and_the_next_one_is_whole(lake: Lake, tmp_path: Path) -> None:
