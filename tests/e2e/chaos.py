@@ -197,7 +197,11 @@ def disturb(found: Sequence[Scene], folder: Path, points: int, seed: int, say: C
     def differences(number: int) -> int:
         scene, kills = plans[number]
         home = scene.lake(folder / f"lake{number}")
-        places = killed_in(scene, home, kills, random.Random(f"{seed} {number}"))
+        try:
+            places = killed_in(scene, home, kills, random.Random(f"{seed} {number}"))
+        except AssertionError as error:  # said at once: the others go on for an hour
+            say(f"{home.name} ({scene.name}): broken off: {error}")
+            raise
         differ = scene.differences(home)
         told = [f"  killed in {p}" for p in places] + [f"  {name}: {what}" for name, what in differ.items()] if differ else []
         say("\n".join([f"{home.name} ({scene.name}): {len(places)} points, {len(differ)} tables differ", *told]))
