@@ -351,11 +351,16 @@ class _Examples(_Origins):
 
 
 class _CodeLists(_Origins):
-    """Which code list a column's values are of, as the contracts say of the landed columns that it is made of."""
+    """Which code list a column's values are of, as the contracts say of the landed columns that it is made of.
+
+    The contract that defines an entity says it for all that conform to it: these map what they have onto its codes.
+    """
 
     def of(self, column: Column) -> str:
         """Its name; '' where there is none, where there are several, or where the column is computed."""
-        origins = [(landed.code_list or "", origin.kind) for _, landed, origin in self.landed(column)]
+        landed = list(self.landed(column))
+        defining = [contract.entity for contract, _, _ in landed if contract.defines]
+        origins = [(c.code_list or "", origin.kind) for contract, c, origin in landed if contract.defines or contract.entity not in defining]
         lists = {name for name, _ in origins}
         return lists.pop() if len(lists) == 1 and "TRANSFORMATION" not in {kind for _, kind in origins} else ""
 

@@ -289,7 +289,7 @@ def _named_codes(mart: str, columns: Mapping[str, Column], said: Mapping[str, An
         code_list = said["columns"].get(name, {}).get("code_list", "")
         named = _names(mart, name, code_list, snapshot, settings)
         other = f"{name.removesuffix('_code')}_name"
-        if not named or other in columns:
+        if named is None or other in columns:
             found[name] = column
             continue
         label = column.label
@@ -302,7 +302,8 @@ def _named_codes(mart: str, columns: Mapping[str, Column], said: Mapping[str, An
     return found
 
 
-def _names(mart: str, column: str, code_list: str, snapshot: Snapshot, settings: Settings) -> dict[str, str]:
+def _names(mart: str, column: str, code_list: str, snapshot: Snapshot, settings: Settings) -> dict[str, str] | None:
+    """What a column's codes are called, of which there may be none in this snapshot; nothing for a column without codes."""
     if code_list:
         return {row["code"]: row["name_zh"] for row in snapshot.dictionary["code_lists"].get(code_list, ())}
     feeds = snapshot.dictionary["feeds"]
@@ -325,11 +326,13 @@ def _names(mart: str, column: str, code_list: str, snapshot: Snapshot, settings:
             # Without the numbers that a finding puts in, and what stands in brackets about them.
             reasons = {f["factor"]: f["reason"]["zh"] for model in _models(settings).values() for f in model["factors"]}
             return {name: re.sub(r"（[^）]*）", "", re.sub(r"\s*\{\w+\}\s*", "…", reason)) for name, reason in reasons.items()}
-    return {}
+    return None
 
 
 def _looked_up(code: str, names: Mapping[str, str]) -> str:
     pairs = ", ".join(f"{_quoted(name)}: {_quoted(text)}" for name, text in sorted(names.items()))
+    if not pairs:
+        return code
     return f"coalesce(map {{{pairs}}}[{code}], {code})"
 
 
@@ -477,6 +480,7 @@ def _chart_asset(dashboard: str, name: str, chart: Chart, found: Mapping[str, Da
     if chart.mart not in found:
         raise AssetError(f"{place}: expected a mart of the snapshot, came {chart.mart!r}; there are {', '.join(found)}")
     dataset = found[chart.mart]
+    chart = _with_levels_there(chart, dataset)
     for kind, asked, there in (("column", [*chart.by, *chart.series], dataset.columns), ("metric", chart.metrics, dataset.metrics)):
         for one in asked:
             if one not in there:
@@ -494,6 +498,14 @@ def _chart_asset(dashboard: str, name: str, chart: Chart, found: Mapping[str, Da
         "dataset_uuid": dataset.id,
         "version": _VERSION,
     }
+
+
+def _with_levels_there(chart: Chart, dataset: Dataset) -> Chart:
+    """The chart by the codes themselves where it is by those above them and the code list of this deployment has but one level."""
+    own = {f"{name.removesuffix('_name')}_parent_name": name for name in dataset.columns if name.endswith("_name")}
+    there = {above: name for above, name in own.items() if above not in dataset.columns}
+    by, series = (list(dict.fromkeys(there.get(name, name) for name in names)) for names in (chart.by, chart.series))
+    return chart.model_copy(update={"by": by, "series": series})
 
 
 def _params(chart: Chart, dataset: Dataset) -> dict[str, Any]:

@@ -144,6 +144,24 @@ def test_a_new_mart_is_a_dataset_without_another_line_and_one_that_nobody_descri
         assets.datasets(assets.Snapshot.read(folder), settings)
 
 
+def test_a_deployment_without_refused_rows_and_with_classes_of_one_level_has_the_same_dashboards(
+    current: Path, settings: Settings, tmp_path: Path
+) -> None:
+    place = tmp_path / "snapshot"
+    shutil.copytree(current.resolve(), place)
+    with duckdb.connect(str(place / "marts.duckdb")) as database:
+        database.execute("delete from mart.refusal")
+    said = json.loads((place / "dictionary.json").read_text(encoding="utf-8"))
+    for row in said["code_lists"]["event_class"]:
+        row["parent_code"] = None
+    (place / "dictionary.json").write_text(json.dumps(said), encoding="utf-8")
+    assets.write(place, tmp_path, settings)
+    charts = documents(tmp_path, "charts")
+    assert charts.keys() == {f"{name}__{chart}" for name, dashboard in assets.declared_dashboards().items() for chart in dashboard.charts}
+    assert json.loads(charts["events__classes"]["query_context"])["queries"][0]["columns"] == ["class_name"]
+    assert json.loads(charts["quality__reasons"]["query_context"])["queries"][0]["columns"][0]["label"] == "rule_name"
+
+
 def test_dashboard_report_and_interface_say_the_same(found: dict[str, Any], marts: duckdb.DuckDBPyConnection, lake: Lake, settings: Settings) -> None:
     compared = 0
     dataset = found["event_daily"]
