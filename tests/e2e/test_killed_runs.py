@@ -19,7 +19,7 @@ ROOMS = ("gridlake", "streaming", "spark_jobs", "serving")
 # (tests/streaming/test_push_killed.py and test_pull_*.py).
 ELSEWHERE = {"table.before_columns", "table.after_columns", "backup.before_manifest"} | {
     "journal.before_sync", "journal.after_sync", "journal.before_unlink", "answers.before_commit", "answers.after_commit",
-    "pull.after_page", "pull.before_place",
+    "pull.after_page", "pull.before_place", "mail.between_taken_and_ledger",
 }  # fmt: skip
 
 
