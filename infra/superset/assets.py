@@ -546,7 +546,7 @@ def _params(chart: Chart, dataset: Dataset) -> dict[str, Any]:
                       "labels_outside": True, "label_line": True}  # fmt: skip
         case "heat":
             shown |= {"x_axis": chart.by[0], "groupby": chart.by[1], "metric": metrics[0], "normalize_across": "heatmap", "show_legend": True,
-                      "linear_color_scheme": _SHADES, "xscale_interval": 1, "yscale_interval": 1, "y_axis_format": chart.number,
+                      "linear_color_scheme": _SHADES, "xscale_interval": -1, "yscale_interval": 1, "y_axis_format": chart.number,
                       "sort_x_axis": "alpha_asc", "sort_y_axis": "alpha_desc", "show_percentage": False, "show_values": False,
                       "value_bounds": [None, None], "left_margin": "auto", "bottom_margin": "auto"}  # fmt: skip
         case "tree":
