@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 # That of airflow.sdk 1.3.2 is written without what the scheduler reads it by (KeyError: '_summary').
 from airflow.timetables.events import EventsTimetable
-from gridlake_dags.alerts import reports_stopped
+from gridlake_dags.alerts import REASONS, reports_stopped
 from gridlake_dags.assets import SNAPSHOT, due
 from gridlake_dags.command import LABEL, Gridlake, tell
 from gridlake_dags.declarations import Report, reports
@@ -26,8 +26,6 @@ from gridlake_dags.policy import policy
 from gridlake_dags.pools import LAKE_POOL
 from gridlake_dags.workdays import due_moments, last_due
 
-# How many of the reasons for which reports were stopped a failure repeats.
-_REASONS = 5
 # Without it nothing is mailed. What else a mail needs is read by gridlake: docs/how-to/reports.md.
 MAIL_SERVER = "GRIDLAKE_SMTP"
 PERIODS = {"week": "每周", "month": "每月", "year": "每年"}
@@ -54,7 +52,7 @@ class MakeReport(Gridlake):
     def failure(self, answer: Mapping[str, Any], otherwise: str) -> Exception:
         """Data that begin within the period are no failure; that all were stopped is one."""
         if stopped := answer.get("stopped"):
-            return AirflowFailException("；".join(stopped[:_REASONS]))
+            return AirflowFailException("；".join(stopped[:REASONS]))
         return AirflowSkipException("数据尚不足一个完整周期") if "issues" in answer else super().failure(answer, otherwise)
 
 
@@ -68,7 +66,7 @@ class SendReport(Gridlake):
         wrong = [
             f"{entry['subject_name']} {entry['recipient']}：{entry['code']} {entry['words']}" for entry in answer["deferred"] + answer["refused"]
         ]
-        said = "；".join([*answer["stopped"], *wrong][:_REASONS])
+        said = "；".join([*answer["stopped"], *wrong][:REASONS])
         return AirflowException(said) if answer["deferred"] else AirflowFailException(said)
 
 

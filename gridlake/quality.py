@@ -247,14 +247,12 @@ class _Validation:
         """One result per expectation, all metrics of a suite in as few queries as its row conditions allow."""
         # What holds of each row holds where there is none.
         is_empty = suite.table in self._empty and not suite.asks_more
-        held = [e for e in suite.expected if is_empty and e.type in _OVER_ROWS | _UNIQUENESS]
-        counted = [e for e in suite.expected if e.type in _UNIQUENESS and e not in held]
-        made = [(_expectation(e, number), e) for number, e in enumerate(suite.expected)]
-        made = [(m, e) for m, e in made if e not in held and e not in counted]
-        for expected in held:
-            yield _finished(suite, expected, True, _OF_ROWS.format(unexpected=0, rows=0), 0, 0)
-        for expected in counted:
-            yield self._repeated(suite, expected)
+        answered_here = _OVER_ROWS | _UNIQUENESS if is_empty else _UNIQUENESS
+        every = [(_expectation(e, number), e) for number, e in enumerate(suite.expected)]
+        for _, expected in every:
+            if expected.type in answered_here:
+                yield _held(suite, expected) if is_empty else self._repeated(suite, expected)
+        made = [(m, e) for m, e in every if e.type not in answered_here]
         if not made:
             return
         try:
@@ -375,6 +373,10 @@ def _unevaluated(suite: Suite, expected: Expected, error: Exception | str) -> Re
 def _finished(suite: Suite, expected: Expected, success: bool, observed: str, unexpected: int | None, rows: int | None = None) -> Result:
     where = (suite.name, suite.title, suite.table)
     return Result(*where, expected.type, expected.title, expected.column_name, expected.severity, success, observed, unexpected, rows)
+
+
+def _held(suite: Suite, expected: Expected) -> Result:
+    return _finished(suite, expected, True, _OF_ROWS.format(unexpected=0, rows=0), 0, 0)
 
 
 def _raised(information: Any) -> str | None:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 _SECONDS = 10
-# How many of the reasons for which reports were stopped an alert repeats.
-_REASONS = 5
+# How many of the reasons for which reports were stopped, or not sent, an alert or a failure repeats.
+REASONS = 5
 _log = logging.getLogger(__name__)
 
 
@@ -29,7 +29,7 @@ def task_failed(context: dict[str, Any]) -> None:
 def reports_stopped(context: Mapping[str, Any], report: str, why: Sequence[str]) -> None:
     """Some reports were made and others not."""
     instance = context["ti"]
-    _tell("reports_stopped", instance.dag_id, instance.run_id, report=report, stopped=len(why), said=list(why[:_REASONS]))
+    _tell("reports_stopped", instance.dag_id, instance.run_id, report=report, stopped=len(why), said=list(why[:REASONS]))
 
 
 def deadline_missed(**given: Any) -> None:
