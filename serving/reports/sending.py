@@ -197,15 +197,18 @@ def _path(home: Path, place: str) -> tuple[Path, str]:
     return issues.reports_of(home) / LEDGER / f"{path}.json", state
 
 
+def _entered(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {}
+
+
 def _read(home: Path, place: str) -> dict[str, Any]:
     """The entries of what is mailed, by the recipient's token."""
     path, state = _path(home, place)
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return dict(found.get(state, {}))
+    return dict(_entered(path).get(state, {}))
 
 
 def _enter(home: Path, one: Due, entry: Mapping[str, Any]) -> None:
     path, state = _path(home, one.place)
-    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    found = _entered(path)
     found.setdefault(state, {})[one.token] = entry
     write_file(path, json.dumps(found, ensure_ascii=False, indent=1).encode())
