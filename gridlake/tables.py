@@ -247,7 +247,7 @@ class Tables:
             self._sync_log(path)
 
     def resume_point(self, name: str, app_id: str) -> int | None:
-        """The version of the app transaction in the newest snapshot; None where the table or the app is unknown."""
+        """The version of the app transaction in the newest snapshot, on the disk for good; None where the table or the app is unknown."""
         return self.resume_points(name, [app_id]).get(app_id)
 
     def resume_points(self, name: str, app_ids: Iterable[str]) -> dict[str, int]:
@@ -255,6 +255,9 @@ class Tables:
         if not self.exists(name):
             return {}
         table = self._open(name)
+        # Whoever asks goes on behind what is there and may call it done; a killed process may have committed it and not put it on the disk.
+        if self._synced.get(self.path(name), -1) < int(table.version()):
+            self._sync_log(self.path(name))
         found = ((app_id, table.transaction_version(app_id)) for app_id in app_ids)
         return {app_id: int(version) for app_id, version in found if version is not None}
 

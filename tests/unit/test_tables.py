@@ -341,6 +341,17 @@ def test_what_another_process_had_not_synced_is_synced_before_what_stands_on_it(
     assert f"_delta_log/{3:020}.json" in synced
 
 
+def test_what_a_killed_process_had_not_synced_is_synced_before_anyone_goes_on_behind_it(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = DiskOrder(tables.path(NAME))
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # killed before it could
+    Tables(tables.root).append(NAME, rows("a"), {"files:1": 1})
+    monkeypatch.setattr(os, "fsync", order.fsync)
+    assert tables.resume_point(NAME, "files:1") == 1
+    assert [path for path, _ in order.events if path.startswith("_delta_log")] == [f"_delta_log/{1:020}.json", "_delta_log"]
+    assert tables.resume_point(NAME, "files:2") is None
+    assert len([path for path, _ in order.events if path == "_delta_log"]) == 1
+
+
 @pytest.mark.parametrize("torn", [b"", b"PAR1\x15", b"\0" * 9000])
 def test_a_torn_checkpoint_loses_nothing(checkpointed: Checkpointed, torn: bytes) -> None:
     checkpointed.checkpoint.write_bytes(torn)
