@@ -127,6 +127,80 @@ def organisation(name: str, kind: str, level: int, parent: str | None, region_co
     return {**row, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
 
 
+def house(village: str, version: int, occupants: int = 3) -> dict[str, Any]:
+    """A house that was counted to another village."""
+    row = {"house_id": "H1", "region_code": village, "house_use_code": "residence", "is_rented": True, "occupant_count": occupants}
+    return {**row, "source_version": version, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version)}
+
+
+def course(state: str, version: int, **given: Any) -> dict[str, Any]:
+    """A member's course of March, due on the 10th."""
+    row = {"progress_id": "C1", "course_id": "K1", "member_id": "hangzhou-M1", "role_code": "leader", "region_code": VILLAGE, "studied_minutes": 30}
+    row |= {"assigned_at": at("2026-02-28 16:00:00"), "deadline_at": at("2026-03-10 00:00:00"), "state_code": state, "source_version": version}
+    return {**row, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
+
+
+def points(number: int, amount: int, when: str) -> dict[str, Any]:
+    """Points that a member earned or lost."""
+    row = {"point_id": f"P{number}", "member_id": "hangzhou-M1", "role_code": "leader", "region_code": VILLAGE, "points": amount}
+    return {**row, "rule_code": "daily_study", "earned_at": at(when), "source_version": 1, "changed_at": at(when)}
+
+
+def call(number: int, event_id: str | None, state: str = "transferred", version: int = 1) -> dict[str, Any]:
+    """A call to the police on 2 March, handed over to the grid after half an hour where it names an event."""
+    row: dict[str, Any] = {"police_event_id": f"J{number}", "nature_code": "non_police", "category_code": "noise", "region_code": VILLAGE}
+    row |= {"reported_at": at("2026-03-02 02:00:00"), "state_code": state, "source_version": version}
+    row |= {"direction_code": "to_grid", "transferred_at": at("2026-03-02 02:30:00"), "transferred_event_id": event_id} if event_id else {}
+    return {**row, "changed_at": at("2026-03-02 03:00:00") + timedelta(days=version)}
+
+
+def assessment(score: float | None, state: str, version: int) -> dict[str, Any]:
+    """What a city gives itself for an indicator."""
+    row = {"indicator_code": "A01", "region_code": "330100000000", "quarter_start_date": at("2026-01-01 00:00:00").date(), "full_score": 4.0}
+    row |= {"self_score": score, "state_code": state, "evidence_count": 2, "source_version": version}
+    return {**row, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version)}
+
+
+def acceptance(round_no: int, score: float, conclusion: str, **given: Any) -> dict[str, Any]:
+    """An acceptance of it by the city."""
+    row = {"acceptance_id": f"Y{round_no}", "indicator_code": "A01", "region_code": "330100000000", "level_code": "city", "round_no": round_no}
+    row |= {"quarter_start_date": at("2026-01-01 00:00:00").date(), "score": score, "conclusion_code": conclusion, "source_version": 1}
+    return {**row, "accepted_at": at("2026-03-05 00:00:00"), "changed_at": at("2026-03-05 00:00:00"), **given}
+
+
+def connection(stage: str, state: str, planned: str, version: int = 1, **given: Any) -> dict[str, Any]:
+    """A stage of connecting an application in a city."""
+    row = {"application_code": "mediation", "region_code": "330100000000", "stage_code": stage, "state_code": state, "open_problem_count": 2}
+    row |= {"planned_date": at(f"{planned} 00:00:00").date(), "source_version": version}
+    return {**row, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
+
+
+def begin_other_business(run: Run) -> None:
+    """A house, a course, points, calls to the police, an assessment and a connection, as they begin."""
+    given: dict[str, Any] = {"delivery": 1, "received_at": "2026-03-12 00:00:00"}
+    land(run, "public_security__house", [house(VILLAGE, 1), house(NEXT_VILLAGE, 4)], **given)
+    land(run, "province_platform__course_progress", [course("studying", 1)], **given)
+    land(run, "province_platform__training_point", [points(1, 10, "2026-02-27 00:00:00"), points(2, 10, "2026-03-01 00:00:00")], **given)
+    land(run, "public_security__police_event", [call(1, "hangzhou-E1"), call(2, "hangzhou-E11"), call(3, None, "received")], **given)
+    land(run, "province_platform__self_assessment", [assessment(None, "filling", 1)], **given)
+    failed = acceptance(1, 1.0, "failed", supervision_deadline_date=at("2026-03-09 00:00:00").date())
+    land(run, "province_platform__acceptance", [failed], **given)
+    stages = [connection("manual", "done", "2026-03-01", finished_date=at("2026-03-04 00:00:00").date()), connection("live", "blocked", "2026-03-20")]
+    land(run, "province_platform__application_connection", stages, **given)
+
+
+def end_other_business(run: Run) -> None:
+    """They go on; a version of the house comes late."""
+    given: dict[str, Any] = {"delivery": 2, "received_at": "2026-03-15 00:00:00"}
+    land(run, "public_security__house", [house(VILLAGE, 3, occupants=5), house(VILLAGE, 2)], **given)
+    land(run, "province_platform__course_progress", [course("finished", 2, finished_at=at("2026-03-11 00:00:00"), studied_minutes=45)], **given)
+    land(run, "province_platform__training_point", [points(3, -5, "2026-03-02 00:00:00")], **given)
+    land(run, "public_security__police_event", [call(1, "hangzhou-E1", "returned", version=2)], **given)
+    land(run, "province_platform__self_assessment", [assessment(3.5, "reviewed", 2)], **given)
+    land(run, "province_platform__acceptance", [acceptance(2, 3.0, "passed_with_remarks")], **given)
+    land(run, "province_platform__application_connection", [connection("live", "in_progress", "2026-03-12", version=2)], **given)
+
+
 def refuse(run: Run) -> None:
     """Of twelve events ten were accepted, two refused."""
     reasons = [[("maximum", "longitude")], [("maximum", "longitude"), ("code_list", "class_code")]]
@@ -196,6 +270,7 @@ def divide(run: Run) -> None:
 def first(run: Run) -> None:
     """Ten events; the grid of some has not arrived yet. A county that is to be divided."""
     refuse(run)
+    begin_other_business(run)
     county = [region("330110000000", 3, "330100000000"), region("330110001000", 4, "330110000000"), region("330110001051", 5, "330110001000")]
     county += [region("330110002000", 4, "330110000000"), region("330110002051", 5, "330110002000"), region("330110002052", 5, "330110002000")]
     county += [region("330110002051", 5, "330110002000", version=3, since="2026-03-05", region_name="丁村社区")]
@@ -273,6 +348,7 @@ def second(run: Run) -> None:
 def third(run: Run) -> None:
     """Older versions that come late (also after a deletion), a return from deletion, steps withdrawn and moved, a grid moved, a new day."""
     release(run)
+    end_other_business(run)
     changes = [
         event(2, 2, day=2, class_code="0103"),
         event(5, 4, day=5, class_code="0104"),
@@ -524,6 +600,11 @@ def test_a_history_has_every_span_in_its_place_whenever_its_versions_came(lakes:
         ("丁社区", "2026-02-01", "2026-03-05"),
         ("区划330110002", "2020-01-01", "2026-02-01"),
     ]
+    assert spans(grown, "theme.house_history", "region_code", "occupant_count", house_id="hangzhou-H1") == [
+        (VILLAGE, 3, "2026-03-02", "2026-03-04"),
+        (VILLAGE, 5, "2026-03-04", "2026-03-05"),
+        (NEXT_VILLAGE, 3, "2026-03-05", None),
+    ]
     called_off = spans(grown, "theme.region_history", "is_current", region_code="330110002053")
     assert called_off == [(False, "2026-06-01", "2026-06-01")]
 
@@ -746,3 +827,49 @@ def gcj02(longitude: float, latitude: float) -> tuple[float, float]:
     north = north * 180 / (axis * (1 - eccentricity) / (magic * sqrt(magic)) * pi)
     east = east * 180 / (axis / sqrt(magic) * cos(radians) * pi)
     return longitude + east, latitude + north
+
+
+def counts(row: dict[str, Any]) -> dict[str, Any]:
+    """What a mart counts in a row, without the zeros."""
+    return {name: value for name, value in row.items() if name.endswith(("_count", "_sum")) and value}
+
+
+def test_training_counts_courses_by_their_assignment_and_points_by_their_day(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    # Assigned on 1 March in Shanghai, finished a day late; the points of February are that month's.
+    march = one(grown, "mart.training_monthly", month_date=at("2026-03-01 00:00:00").date(), role_code="leader")
+    learned = {"course_count": 1, "finished_course_count": 1, "late_course_count": 1, "studied_minutes_sum": 45}
+    assert counts(march) == {"learner_count": 1, **learned, "points_sum": 5, "deducted_points_sum": -5}
+    february = one(grown, "mart.training_monthly", month_date=at("2026-02-01 00:00:00").date())
+    assert counts(february) == {"learner_count": 1, "points_sum": 10}
+
+
+def test_what_the_police_handed_over_is_looked_for_among_the_events(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, whole, _ = lakes
+    for home in (grown, whole):
+        handed = one(home, "mart.police_flow", direction_code="to_grid")
+        # The event of the second call came with the last delivery; the first call was handed back.
+        assert counts(handed) == {
+            "police_event_count": 2,
+            "non_police_count": 2,
+            "transferred_count": 2,
+            "returned_count": 1,
+            "transfer_minutes_sum": 60,
+            "transfer_count": 2,
+        }
+        assert counts(one(home, "mart.police_flow", direction_code="")) == {"police_event_count": 1, "non_police_count": 1}
+
+
+def test_of_several_rounds_of_acceptance_the_last_one_counts(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    found = one(grown, "mart.pilot_progress", indicator_code="A01")
+    assert (found["dimension_code"], found["responsible_department"]) == ("overall", "发展改革委")
+    of_itself = {"assessment_count": 1, "submitted_count": 1, "reviewed_count": 1, "evidence_count": 2, "full_score_sum": 4.0, "self_score_sum": 3.5}
+    assert counts(found) == of_itself | {"city_acceptance_count": 1, "city_passed_count": 1, "city_score_sum": 3.0}
+
+
+def test_a_stage_is_late_when_its_day_has_gone_by(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    grown, _, _ = lakes
+    done, live = (one(grown, "mart.connection_progress", stage_code=stage) for stage in ("manual", "live"))
+    assert counts(done) == {"step_count": 1, "done_count": 1, "late_count": 1, "open_problem_count": 2}
+    assert counts(live) == {"step_count": 1, "in_progress_count": 1, "late_count": 1, "open_problem_count": 2}

@@ -1,0 +1,42 @@
+-- one row per city or county and step of its connection: a stage of an application, or a component of its platform (without a stage)
+{{ config(materialized='incremental', unique_key=['region_system', 'region_code', 'subject_type', 'subject_code', 'stage_code']) }}
+with step as (
+    select
+        region_system,
+        region_code,
+        'application' as subject_type,
+        application_code as subject_code,
+        stage_code,
+        state_code,
+        planned_date,
+        finished_date,
+        open_problem_count
+    from {{ ref('application_connection') }}
+    union all
+    select
+        region_system,
+        region_code,
+        'component' as subject_type,
+        component_code as subject_code,
+        '' as stage_code,
+        state_code,
+        planned_date,
+        finished_date,
+        cast(0 as bigint) as open_problem_count
+    from {{ ref('platform_upgrade') }}
+)
+
+select
+    region_system,
+    region_code,
+    subject_type,
+    subject_code,
+    stage_code,
+    count(*) as step_count,
+    count(case when state_code = 'done' then 1 end) as done_count,
+    count(case when state_code = 'in_progress' then 1 end) as in_progress_count,
+    count(case when state_code = 'blocked' then 1 end) as blocked_count,
+    count(case when coalesce(finished_date, {{ last_day('region_system') }}) > planned_date then 1 end) as late_count,
+    coalesce(sum(open_problem_count), cast(0 as bigint)) as open_problem_count
+from step
+group by region_system, region_code, subject_type, subject_code, stage_code
