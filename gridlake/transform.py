@@ -32,8 +32,10 @@ from gridlake.tables import Standing, differing_parts, fsync, write_file
 _PROJECT = ("models", "macros", "tests")
 _WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert into|drop table|alter table)\s+(\S+)")
 _CLOCK = re.compile(r"""var\(\s*["']as_of""")
-_SCRATCH = re.compile(r"\bcreate or replace table (changes\.\w+)")
+_SCRATCH = re.compile(r"\bcreate or replace (?:table|view) (changes\.\w+)")
 DBT_STEPS = ("stage", "build", "mart")
+# Beyond so many rows a first build with a window over all of them goes span by span (dbt/macros/spans.sql): steps have 500 bytes as Arrow holds them, so 2 GB.
+SPAN_ROWS = 4_000_000
 # By project folder, what dbt read in it and the digest of its files.
 _PARSED: dict[Path, tuple[str, Any]] = {}
 _FAILED = {"error", "fail", "skipped", "runtime error"}
@@ -344,6 +346,7 @@ class _Dbt:
             "as_of": f"{run.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
             "tables": str(run.settings.tables),
             "scratch": str(self._scratch),
+            "span_rows": SPAN_ROWS,
             "since": since,
         }
         # Without variables: dbt would parse everything anew whenever one of them has changed.
@@ -402,6 +405,8 @@ class _Dbt:
 
     def follow(self, following: list[str], moved: dict[str, Any]) -> None:
         """Say which models may give only what has changed, and where tables have (macros/follow.sql)."""
+        for table, past in moved.items():
+            self._run.tables.reach(table, past["version"])
         self._variables |= {"following": following, "moved": moved}
 
     def test_only(self, months: dict[str, list[str]]) -> None:

@@ -9,6 +9,10 @@ late step changes the one after it.
         {%- set months = months_with(steps, changed, [subject]) + moved_months(entity) -%}
 {{ gives(months, changed, [subject]) }}
     {%- endif %}
+    {%- set spans = in_spans(steps, subject) -%}
+    {%- if spans %}
+{{ says_spans(spans) }}
+    {%- endif %}
 select
     step_id,
     local_id,
@@ -31,6 +35,6 @@ select
     {{ audit_columns() | join(', ') }}
 from (
     select *, lag(happened_at) over (partition by {{ subject }} order by step_no, happened_at, step_id) as previous_at
-    from {{ rows_of_changed(steps, months, changed, [subject]) }}
+    from {{ spans.view if spans else rows_of_changed(steps, months, changed, [subject]) }}
 ) as step
 {% endmacro %}

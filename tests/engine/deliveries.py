@@ -42,5 +42,7 @@ def _no_tests(*_: Any) -> list[Any]:
 
 if __name__ == "__main__":
     transform._Dbt.test = _no_tests  # type: ignore[assignment,method-assign]
+    # As if there were many steps of events.
+    transform.SPAN_ROWS = 500
     given = [Path(p) for p in sys.argv[3:]]
     print(json.dumps(land_and_build(Path(sys.argv[1]), [datetime.fromisoformat(sys.argv[2])] * len(given), given)))

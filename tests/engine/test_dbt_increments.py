@@ -298,7 +298,8 @@ def first(run: Run) -> None:
         organisation("O8", "command_room", 4, "O9", "330106002000", dingtalk_id=None),
     ]
     land(run, "city_platform__organisation", tree, delivery=1, received_at="2026-03-12 00:00:00")
-    land(run, "city_platform__event_step", [step(1, 1, "report", 0), step(12, 1, "report", -30_000)], delivery=1, received_at="2026-03-12 00:00:00")
+    steps = [step(1, 1, "report", 0), step(12, 1, "report", -30_000), step(9, 1, "report", -2000), step(9, 2, "accept", 10)]
+    land(run, "city_platform__event_step", steps, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__team_member", [member("M1", "leader"), member("M2", "other")], delivery=1, received_at="2026-03-12 00:00:00")
 
 
@@ -410,7 +411,10 @@ def lakes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
         with watched() as asked:
             returned = build(folder / "grown", as_of, deliver)
     returned["asked"] = dict.fromkeys(asked, True)
-    build(folder / "whole", LAST, *DELIVERIES.values())
+    with pytest.MonkeyPatch.context() as patch:
+        # As if it had many rows.
+        patch.setattr(transform, "SPAN_ROWS", 1)
+        build(folder / "whole", LAST, *DELIVERIES.values())
     return folder / "grown", folder / "whole", returned
 
 
@@ -429,6 +433,9 @@ def test_three_increments_end_where_one_full_build_ends(lakes: tuple[Path, Path,
         one_way, other_way = Tables(grown / "tables").read(name), Tables(whole / "tables").read(name)  # noqa: F841 - DuckDB reads them by name
         differing[name] = duckdb.sql("(from one_way except all from other_way) union all (from other_way except all from one_way)").fetchall()
     assert {name: found for name, found in differing.items() if found} == {}
+    # Each month's steps in a commit of their own, and those of events that have steps in several.
+    steps = Tables(whole / "tables").read("business.event_step")
+    assert len(set(steps.column("business_month").to_pylist())) == Tables(whole / "tables").version("business.event_step") == 2
 
 
 def test_what_cannot_have_changed_is_not_built(lakes: tuple[Path, Path, dict[str, Any]]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from gridlake.engine import Engine, EngineError
 from gridlake.tables import Tables
@@ -47,6 +48,31 @@ def test_bronze_is_at_the_cuts_version_though_the_table_went_on(tables: Tables, 
     tables.append(FEED, rows("c"))
     assert keys(engine, FEED) == ["a"]
     assert keys(engine, "landed.city_platform__event") == ["a", "b", "c"]
+
+
+def test_a_version_before_the_newest_checkpoint_is_read(tables: Tables, engine: Engine) -> None:
+    names = "abcdefgh"
+    for number, key in enumerate(names, 1):
+        tables.append(FEED, rows(key))
+        if number in {3, 6, 8}:
+            DeltaTable(tables.path(FEED)).create_checkpoint()
+    assert (tables.path(FEED) / "_delta_log" / "_last_checkpoint").exists()
+    for version in (2, 4, 7):
+        engine.register({FEED: version})
+        assert keys(engine, FEED) == list(names[:version])
+    tables.reach(FEED, 4)
+    assert keys(engine, "landed.city_platform__event version as of 4") == list(names[:4])
+
+
+def test_a_table_that_is_read_at_a_version_may_be_given_a_checkpoint(tables: Tables, engine: Engine) -> None:
+    for key in "abc":
+        tables.append(FEED, rows(key))
+    engine.register({FEED: 2})
+    assert keys(engine, FEED) == ["a", "b"]
+    assert tables.checkpoint(FEED, 1)
+    tables.append(FEED, rows("d"))
+    assert keys(engine, FEED) == ["a", "b"]
+    assert keys(engine, "landed.city_platform__event") == ["a", "b", "c", "d"]
 
 
 def test_a_later_cut_moves_the_view(tables: Tables, engine: Engine) -> None:
