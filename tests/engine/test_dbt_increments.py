@@ -510,8 +510,11 @@ def test_a_run_does_not_go_on_with_the_staging_tables_of_another(lakes: tuple[Pa
     shutil.copytree(lakes[0], tmp_path / "lake")
     overtaken = new_run(tmp_path / "lake", LAST, lakes[0].parent / "declared", run_id="overtaken")
     overtaken.steps["stage"] = {}
-    with pytest.raises(RunError, match="run overtaken: mart expected the staging tables of this run, run test has made them anew"):
-        overtaken.perform("mart")
+    try:
+        with pytest.raises(RunError, match="run overtaken: mart expected the staging tables of this run, run test has made them anew"):
+            overtaken.perform("mart")
+    finally:
+        overtaken.close()
 
 
 def test_models_of_what_happens_follow_the_changes(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
