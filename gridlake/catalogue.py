@@ -135,6 +135,7 @@ def read(settings: Settings, contracts: Contracts, queries: Mapping[str, str], m
     examples = _Examples(contracts, found)
     classes = _Classes(contracts, found)
     code_lists = _CodeLists(contracts, found)
+    tested = _tested_lists(project, models)
     tables = {}
     gaps: list[str] = []
     for name, node in sorted({**models, **sources}.items()):
@@ -150,7 +151,7 @@ def read(settings: Settings, contracts: Contracts, queries: Mapping[str, str], m
             classification = classes.of(place)
             columns[column] = Described(
                 column, _label(said), str(said.get("description") or ""), classification, checks.get((name, column), ()),
-                examples.of(place) if classification in ("L1", "L2") else "", code_lists.of(place),
+                examples.of(place) if classification in ("L1", "L2") else "", code_lists.of(place) or tested.get(place, ""),
             )  # fmt: skip
         owner = str((node.get("config", {}).get("meta") or {}).get("owner") or "")
         tables[name] = Table(name, str(node["description"]), _grain(node), owner, columns, checks.get((name, ""), ()), said_in)
@@ -277,6 +278,14 @@ def _checks(project: Mapping[str, Any], models: Mapping[str, Any]) -> dict[tuple
         said = _in_words(str((node.get("test_metadata") or {}).get("name")), given, str(node["name"]))
         found.setdefault((table, str(given.get("column_name") or "")), []).append(said)
     return {place: tuple(said) for place, said in found.items()}
+
+
+def _tested_lists(project: Mapping[str, Any], models: Mapping[str, Any]) -> dict[Column, str]:
+    """The code list that dbt's YAML holds a column to; for what no contract brings as it is."""
+    tables = {n["unique_id"]: table for table, n in models.items()}
+    tests = [n for n in project["nodes"].values() if n.get("attached_node") in tables and n.get("test_metadata")]
+    asked = [(n["attached_node"], n["test_metadata"]["kwargs"]) for n in tests if n["test_metadata"]["name"] == "in_code_list"]
+    return {Column(tables[node], given["column_name"]): given["list_name"] for node, given in asked}
 
 
 def _in_words(kind: str, given: Mapping[str, Any], name: str) -> str:

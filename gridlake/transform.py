@@ -34,7 +34,7 @@ _WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert
 _CLOCK = re.compile(r"""var\(\s*["']as_of""")
 _SCRATCH = re.compile(r"\bcreate or replace (?:table|view) (changes\.\w+)")
 DBT_STEPS = ("stage", "build", "mart")
-# Beyond so many rows a first build with a window over all of them goes span by span (dbt/macros/spans.sql): steps have 500 bytes as Arrow holds them, so 2 GB.
+# Beyond so many rows, 2 GB of steps as Arrow holds them, a first build with a window over all of them goes span by span (dbt/macros/spans.sql).
 SPAN_ROWS = 4_000_000
 # By project folder, what dbt read in it and the digest of its files.
 _PARSED: dict[Path, tuple[str, Any]] = {}

@@ -1,11 +1,11 @@
--- one row per city or county and step of its connection: a stage of an application, or a component of its platform (without a stage)
-{{ config(materialized='incremental', unique_key=['region_system', 'region_code', 'subject_type', 'subject_code', 'stage_code']) }}
+-- one row per city or county and step of its connection: a stage of an application, or a component of its platform; the others are empty then
+{{ config(materialized='incremental', unique_key=['region_system', 'region_code', 'application_code', 'component_code', 'stage_code']) }}
 with step as (
     select
         region_system,
         region_code,
-        'application' as subject_type,
-        application_code as subject_code,
+        application_code,
+        '' as component_code,
         stage_code,
         state_code,
         planned_date,
@@ -16,8 +16,8 @@ with step as (
     select
         region_system,
         region_code,
-        'component' as subject_type,
-        component_code as subject_code,
+        '' as application_code,
+        component_code,
         '' as stage_code,
         state_code,
         planned_date,
@@ -29,8 +29,8 @@ with step as (
 select
     region_system,
     region_code,
-    subject_type,
-    subject_code,
+    application_code,
+    component_code,
     stage_code,
     count(*) as step_count,
     count(case when state_code = 'done' then 1 end) as done_count,
@@ -39,4 +39,4 @@ select
     count(case when coalesce(finished_date, {{ last_day('region_system') }}) > planned_date then 1 end) as late_count,
     coalesce(sum(open_problem_count), cast(0 as bigint)) as open_problem_count
 from step
-group by region_system, region_code, subject_type, subject_code, stage_code
+group by region_system, region_code, application_code, component_code, stage_code
