@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -141,26 +141,37 @@ def _suites(run: Run) -> list[Suite]:
     bronze = [s for c in landed for s in suites.of_contract(c, run.vocabularies, run.senders, named)]
     manifest = run.settings.home.absolute() / "dbt" / "target" / "manifest.json"
     library = suites.of_project(manifest, run.contracts, run.vocabularies, named)
-    conditions = _changed_rows(run)
-    narrowed = [s.of_rows(conditions[s.name]) if s.name in conditions else s for s in (*bronze, *library)]
+    conditions, broken = _changed_rows(run)
     return [
-        *(s for s in narrowed if conditions.get(s.name) != _NONE),
+        *(part for suite in (*bronze, *library) for part in _to_ask(suite, conditions.get(suite.name), broken)),
         *suites.by_hand(run.settings, named, run.tables.names(), run.as_of or run.received_at),
     ]
 
 
-def _changed_rows(run: Run) -> dict[str, str]:
-    """By suite which rows have come or changed since a run whose check it passed; of the others that is known already.
+def _to_ask(suite: Suite, condition: str | None, broken: Collection[tuple[str, ...]]) -> Iterator[Suite]:
+    """Of the rows that meet a condition what they were found to hold before; of all rows the rest, and everything where there is no condition."""
+    if condition is None:
+        yield suite
+        return
+    again = tuple(e for e in suite.expected if (suite.name, e.type, e.title, e.column_name or "") in broken)
+    if again:
+        yield replace(suite, expected=again)
+    if condition != _NONE and len(again) < len(suite.expected):
+        yield replace(suite.of_rows(condition), expected=tuple(e for e in suite.expected if e not in again))
+
+
+def _changed_rows(run: Run) -> tuple[dict[str, str], set[tuple[str, ...]]]:
+    """By suite which rows have come or changed since a run that checked the others, and what was broken then, as (suite, expectation, title, column).
 
     Nothing where this run's tables are no increments of that one's.
     """
     before = {run.steps.get(step, {}).get("after_run") for step in DBT_STEPS}
     path = ledger(run.settings) / f"{before.pop()}.json" if len(before) == 1 else None
     if path is None or not path.exists():
-        return {}
+        return {}, set()
     checked = json.loads(path.read_text(encoding="utf-8"))["steps"].get("check")
     if checked is None:
-        return {}
+        return {}, set()
     found: dict[str, str] = {}
     for feed, since in run.steps["stage"]["since"].items():
         arrived = f"_received_at >= timestamp '{since}'" if since else _NONE
@@ -168,8 +179,7 @@ def _changed_rows(run: Run) -> dict[str, str]:
     for step in DBT_STEPS:
         for table, months in run.steps[step]["months"].items():
             found[table] = f"{MONTH} in ({', '.join(repr(month) for month in months)})" if months else _NONE
-    broken = {failure["suite"] for failure in checked["failures"]}
-    return {suite: condition for suite, condition in found.items() if suite not in broken}
+    return found, {(f["suite"], f["expectation"], f["title"], f["column"] or "") for f in checked["failures"]}
 
 
 def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:

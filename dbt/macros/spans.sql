@@ -12,7 +12,9 @@ needs all rows of its key. A build that is killed between two spans leaves a tab
     {%- set several = remember(
         model.name ~ '__several', 'select ' ~ key ~ ' from (' ~ by_key ~ ') as keyed where ' ~ key ~ ' is null or first_month <> last_month'
     ) -%}
-    {%- set alike = ' as several on present.' ~ key ~ ' <=> several.' ~ key -%}
+    {#- The smaller side first: the embedded engine holds it in memory. -#}
+    {%- set several = 'select present.* from (select ' ~ key ~ ', true as _is_several from ' ~ several ~ ') as several ' -%}
+    {%- set alike = ' as present on several.' ~ key ~ ' <=> present.' ~ key -%}
     {%- set found = namespace(spans=[], rows=0) -%}
     {%- for month, rows in counted.rows -%}
         {%- if found.rows + rows > var('span_rows') or not found.spans -%}
@@ -24,9 +26,9 @@ needs all rows of its key. A build that is killed between two spans leaves a tab
     {%- endfor -%}
     {%- set queries = [] -%}
     {%- for months in found.spans -%}
-        {%- do queries.append('select present.* from ' ~ rows_in(relation, months) ~ ' as present left anti join ' ~ several ~ alike) -%}
+        {%- do queries.append(several ~ 'right outer join ' ~ rows_in(relation, months) ~ alike ~ ' where several._is_several is null') -%}
     {%- endfor -%}
-    {%- do queries.append('select present.* from ' ~ relation ~ ' as present left semi join ' ~ several ~ alike) -%}
+    {%- do queries.append(several ~ 'inner join ' ~ relation ~ alike) -%}
     {{ return({'view': 'changes.' ~ model.name ~ '__span', 'queries': queries}) }}
 {%- endmacro %}
 

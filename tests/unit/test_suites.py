@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gridlake import contracts, senders, suites, vocabularies
+from gridlake import contracts, quality, senders, suites, vocabularies
 from gridlake.runs import RunError
 from gridlake.settings import Settings
 from gridlake.suites import Expected, Suite, SuiteError
@@ -109,3 +109,19 @@ def test_without_dbts_manifest_nothing_is_taken_for_checked(tmp_path: Path) -> N
     settings = Settings(contracts=None)
     with pytest.raises(RunError, match="gridlake build"):
         suites.of_project(tmp_path / "manifest.json", contracts.load_all(settings), vocabularies.load_all(settings), suites.checks(settings))
+
+
+def test_of_rows_that_did_not_change_only_what_was_broken_is_asked_again() -> None:
+    unique, known = (Expected(kind, {"column": "grid_id"}, "warning", title) for kind, title in (("unique", "不重复"), ("in_set", "在网格中")))
+    suite = Suite("business.event", "事件", "business.event", "select * from business.event", (unique, known))
+    broken = {("business.event", "in_set", "在网格中", "grid_id"), ("mart.overdue", "unique", "不重复", "grid_id")}
+
+    def asked(condition: str | None, broken: set[tuple[str, ...]]) -> list[tuple[str, tuple[Expected, ...]]]:
+        return [(part.query, part.expected) for part in quality._to_ask(suite, condition, broken)]
+
+    assert asked(None, broken) == [(suite.query, (unique, known))]
+    changed = "select * from (select * from business.event where month = 3)"
+    assert asked("month = 3", set()) == [(changed, (unique, known))]
+    assert asked("month = 3", broken) == [(suite.query, (known,)), (changed, (unique,))]
+    assert asked("false", broken) == [(suite.query, (known,))]
+    assert asked("false", set()) == []
