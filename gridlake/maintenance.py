@@ -67,7 +67,8 @@ def kept(settings: Settings, *, since: datetime | None = None) -> Kept:
 @click.option(
     "--forget-days",
     type=click.IntRange(1),
-    help="Runs and snapshots older than so many days no longer hold files; their numbers cannot be recomputed then. [default: all hold]",
+    help="Runs and snapshots older than so many days no longer hold files, and the lineage of such runs goes; their numbers cannot be recomputed then. "
+    "[default: all hold]",
 )
 @cli.command_options
 def maintain(settings: Settings, as_json: bool, dry_run: bool, forget_days: int | None) -> None:
@@ -86,9 +87,10 @@ def maintain(settings: Settings, as_json: bool, dry_run: bool, forget_days: int 
 
 
 def perform(settings: Settings, progress: ProgressLog, *, dry_run: bool = False, forget_days: int | None = None) -> dict[str, Any]:
-    """Maintain every table; gives {dry_run, kept: {runs, snapshots}, tables: {name: counts and bytes}, blobs_removed, total}."""
+    """Maintain every table; gives {dry_run, kept: {runs, snapshots}, tables: {name: counts and bytes}, blobs_removed, lineage_removed, total}."""
     tables, now = Tables(settings.tables), settings.as_of or datetime.now(UTC)
-    held = kept(settings, since=now - timedelta(days=forget_days) if forget_days else None)
+    since = now - timedelta(days=forget_days) if forget_days else None
+    held = kept(settings, since=since)
     retention = {f"{schema}.{c.id}": period for c in contracts.load_all(settings).values() for schema, period in c.retention.items()}
     names = tables.names()
     done: dict[str, dict[str, Any]] = {}
@@ -105,6 +107,7 @@ def perform(settings: Settings, progress: ProgressLog, *, dry_run: bool = False,
         "kept": {"runs": held.runs, "snapshots": held.snapshots},
         "tables": done,
         "blobs_removed": blobs,
+        "lineage_removed": _remove_lineage(settings, since, dry_run=dry_run) if since else 0,
         "total": asdict(total),
     }
 
@@ -148,6 +151,15 @@ def _remove_blobs(settings: Settings, tables: Tables, name: str, held: Kept, *, 
     return len(gone)
 
 
+def _remove_lineage(settings: Settings, since: datetime, *, dry_run: bool) -> int:
+    """Remove what runs before a moment wrote of their lineage, some 4 MB each."""
+    old = {e["run_id"] for e in runs.entries(settings) if datetime.fromisoformat(e["received_at"]) < since}
+    gone = [p for p in (settings.home / "lineage").glob("*.ndjson") if p.stem in old]
+    for path in gone if not dry_run else ():
+        path.unlink()
+    return len(gone)
+
+
 def _print(console: Console, document: dict[str, Any]) -> None:
     table = Table(title="Would be done" if document["dry_run"] else "Done")
     table.add_column("table", overflow="fold")
@@ -170,6 +182,6 @@ def _print(console: Console, document: dict[str, Any]) -> None:
     held = document["kept"]
     console.print(
         f"{len(document['tables'])} tables; {held['runs']} runs and {held['snapshots']} snapshots hold the files they name; "
-        f"{document['blobs_removed']} sealed files removed",
+        f"{document['blobs_removed']} sealed files and the lineage of {document['lineage_removed']} runs removed",
         highlight=False,
     )

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from gridlake import cli, maintenance
+from gridlake import cli, maintenance, runs
 from gridlake.contracts import ContractError, load
+from gridlake.settings import Settings
 from gridlake.tables import Change, Tables
 from tests.streaming.conftest import DECLARATIONS, NOW, Lake, visit
 
@@ -243,8 +244,16 @@ def test_the_command_keeps_what_runs_and_snapshots_name(tmp_path: Path, monkeypa
     assert len(lake.receipts()) == 6, "and kept"
     assert lake.land(NOW + timedelta(days=41))["feeds"]["office__visit"]["already_landed"] == 6
 
+    entries = sorted(runs.entries(Settings(home=lake.home)), key=lambda entry: str(entry["received_at"]))
+    ids = [entry["run_id"] for entry in entries]
+    told = [lake.home / "lineage" / f"{run_id}.ndjson" for run_id in (*ids, "of another lake")]
+    told[0].parent.mkdir()
+    for path in told:
+        path.touch()
     forgotten = maintain(lake, "--forget-days", "1")
     assert forgotten["kept"]["runs"] == 1, "that of the last landing"
+    assert forgotten["lineage_removed"] == len(ids) - 1 > 0
+    assert sorted(path.name for path in told if path.exists()) == sorted([f"{ids[-1]}.ndjson", "of another lake.ndjson"])
     assert forgotten["tables"]["bronze.office__visit"]["files_swept"] > 0
 
 
