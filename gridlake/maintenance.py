@@ -67,7 +67,7 @@ def kept(settings: Settings, *, since: datetime | None = None) -> Kept:
 @click.option(
     "--forget-days",
     type=click.IntRange(1),
-    help="Runs and snapshots older than so many days no longer hold files, and the lineage of such runs goes; their numbers cannot be recomputed then. "
+    help="Runs and snapshots older than so many days no longer hold files, and their lineage goes; their numbers cannot be recomputed then. "
     "[default: all hold]",
 )
 @cli.command_options
