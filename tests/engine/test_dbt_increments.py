@@ -521,7 +521,7 @@ def test_models_of_what_happens_follow_the_changes(lakes: tuple[Path, Path, dict
     """Which they do is in what dbt compiled for the last increment."""
     compiled = lakes[0] / "dbt" / "target" / "compiled" / "gridlake" / "models"
     staged = [f"staging/stg_city_platform__{entity}" for entity in ("event", "event_step")]
-    for model in (*staged, "business/event_step", "business/event", "mart/event_daily", "mart/overdue", "mart/finding"):
+    for model in (*staged, "business/event_step", "business/event", "mart/event_daily", "mart/event_timing", "mart/overdue", "mart/finding"):
         assert '"months": ["2026-0' in (compiled / f"{model}.sql").read_text(encoding="utf-8"), model
 
 

@@ -69,3 +69,10 @@ def test_there_are_marts_of_days_and_of_months() -> None:
     keys = [grain(MARTS / f"{mart}.sql") for mart in counted()]
     assert len([key for key in keys if "business_date" in key]) >= 4
     assert len([key for key in keys if "month_date" in key]) >= 2
+
+
+def test_a_model_that_may_follow_changes_says_what_it_looks_up() -> None:
+    """Without it gridlake.transform lets no model follow, and each increment reads the whole history."""
+    asking = [path for path in sorted(MARTS.parent.rglob("*.sql")) if "follows()" in path.read_text(encoding="utf-8")]
+    assert len(asking) > 3
+    assert [path.stem for path in asking if "looked_up" not in path.read_text(encoding="utf-8")] == []

@@ -2,7 +2,8 @@
 {{ config(
     materialized='incremental',
     unique_key=['business_date', 'region_system', 'region_code', 'hour_of_day'],
-    partition_by='business_month'
+    partition_by='business_month',
+    meta={'looked_up': []}
 ) }}
 {% set months = months_moved_in(['business.event']) if follows() %}
 {{ gives(months) if follows() }}
