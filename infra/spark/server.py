@@ -73,7 +73,7 @@ SMALL = {
     "spark.sql.constraintPropagation.enabled": "false",
     "spark.sql.lightweightPlanChangeValidation": "false",
     "spark.sql.maxPlanStringLength": "1000",
-    "spark.driver.memory": "2g",
+    "spark.driver.memory": "3g",
     "spark.executor.memory": "1g",
     "spark.driver.extraJavaOptions": SMALL_JVM,
     "spark.executor.extraJavaOptions": SMALL_JVM,
