@@ -97,7 +97,7 @@ def test_filling_it_again_changes_nothing(superset: TestSuperset, admin: Client)
     superset.start()
     assert superset.pid == process, "what runs goes on running"
     after = everything(admin)
-    assert {kind: len(rows) for kind, rows in before.items()} == {"database": 1, "dataset": 25, "chart": 47, "dashboard": 10, "rowlevelsecurity": 11}
+    assert {kind: len(rows) for kind, rows in before.items()} == {"database": 1, "dataset": 29, "chart": 55, "dashboard": 10, "rowlevelsecurity": 11}
     assert after == before
 
 
