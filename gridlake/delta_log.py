@@ -100,25 +100,18 @@ def sync(log: Path, after: int = -1) -> int:
         fsync(_commit(log, version))
     for checkpoint in (path for v in later if (path := log / f"{v:020}.checkpoint.parquet").exists()):
         fsync(checkpoint)
-    # Others may be reading the table at a version of before (`forget_later_hint`).
-    (log / HINT).unlink(missing_ok=True)
+    # Others may be reading the table at a version of before.
+    forget_hint(log)
     fsync(log)
     return later[-1] if later else after
 
 
-def forget_later_hint(log: Path, version: int) -> None:
-    """Remove the hint to a checkpoint later than a version that is to be read.
+def forget_hint(log: Path) -> None:
+    """Remove the hint to the newest checkpoint, so that a version of before it can be read.
 
     Sail 0.7 takes the log to begin there and then misses the commits before ("Missing commit file"); without a hint every engine looks for itself.
     """
-    try:
-        is_later = json.loads((log / HINT).read_bytes())["version"] > version
-    except FileNotFoundError:
-        return
-    except (ValueError, KeyError, TypeError):
-        is_later = True  # torn
-    if is_later:
-        (log / HINT).unlink(missing_ok=True)
+    (log / HINT).unlink(missing_ok=True)
 
 
 def newest_checkpoint(log: Path) -> int:

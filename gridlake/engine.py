@@ -123,7 +123,7 @@ class Engine:
                     self.register_table(name)
             elif name in cut:
                 self._create(_shown_as(name), name)
-                self._tables.reach(name, cut[name])
+                self._tables.reach(name)
                 if not anew:
                     self.spark.sql(f"DROP VIEW IF EXISTS {name}")
                 self.spark.sql(f"CREATE VIEW {name} AS SELECT * FROM {_shown_as(name)} VERSION AS OF {cut[name]}")

@@ -202,10 +202,9 @@ class Tables:
         """Put on the disk what other processes have committed to a table and perhaps not synced, before its version is written down somewhere."""
         self._sync_log(self.path(name))
 
-    def reach(self, name: str, version: int) -> None:
-        """Let every engine read an older version of a table; to be asked before SQL says `version as of`."""
-        self._set_aside_torn(self.path(name))
-        delta_log.forget_later_hint(self.path(name) / "_delta_log", version)
+    def reach(self, name: str) -> None:
+        """Let every engine read older versions of a table; to be asked before SQL says `version as of`."""
+        delta_log.forget_hint(self.path(name) / "_delta_log")
 
     def version(self, name: str) -> int:
         """The newest version."""

@@ -405,8 +405,8 @@ class _Dbt:
 
     def follow(self, following: list[str], moved: dict[str, Any]) -> None:
         """Say which models may give only what has changed, and where tables have (macros/follow.sql)."""
-        for table, past in moved.items():
-            self._run.tables.reach(table, past["version"])
+        for table in moved:
+            self._run.tables.reach(table)
         self._variables |= {"following": following, "moved": moved}
 
     def test_only(self, months: dict[str, list[str]]) -> None:

@@ -79,7 +79,7 @@ class Kept:
     def _months_of_moved_grids(self, name: str, past: int) -> set[str]:
         """The months of the events in grids that have come, gone or changed."""
         spark, columns = self._run.spark, ["grid_id", "_source_position"]
-        self._run.tables.reach(name, past)
+        self._run.tables.reach(name)
         now, before = spark.table(name).select(columns), spark.sql(f"select grid_id, _source_position from {name} version as of {past}")
         moved = now.join(before, columns, "left_anti").unionByName(before.join(now, columns, "left_anti"))
         places = spark.table(EVENT).select("grid_id", MONTH).join(moved, "grid_id", "left_semi")
