@@ -9,10 +9,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +24,7 @@ from gridlake.contracts.compile import bronze_schema
 from gridlake.contracts.staging import MONTH
 from gridlake.privacy import looks_sensitive
 from gridlake.runs import Run, ledger
-from gridlake.suites import Expected, Severity, Suite, SuiteError
+from gridlake.suites import Expected, Reference, Severity, Suite, SuiteError
 from gridlake.transform import DBT_STEPS
 
 TABLE = "ops.check_result"
@@ -54,6 +55,8 @@ _OVER_ROWS = frozenset(
 )
 _UNIQUENESS = frozenset({"ExpectColumnValuesToBeUnique", "ExpectCompoundColumnsToBeUnique"})
 _NONE = "false"
+# In how many rows an expectation was broken, of how many it was asked.
+_Counts = tuple[int | None, int | None]
 _OF_ROWS = "{unexpected:,} of {rows:,} rows"
 
 
@@ -88,6 +91,7 @@ class Result:
             "severity": self.severity,
             "observed": self.observed,
             "unexpected_count": self.unexpected_count,
+            "row_count": self.row_count,
         }
 
 
@@ -95,7 +99,7 @@ def check(run: Run) -> dict[str, Any]:
     """Every suite over the run's tables; results go to `ops.check_result` and `<home>/docs/checks/index.html`.
 
     Gives `{"checks": {passed, failed, critical_failed}, "failures": [{suite, table, expectation, title, column, severity, observed,
-    unexpected_count}], "page": path}`. Does not raise on a broken expectation: `require_publishable` does.
+    unexpected_count, row_count}], "page": path}`. Does not raise on a broken expectation: `require_publishable` does.
     """
     results = [*_from_dbt(run.steps), *_fresh(run), *_as_contracted(run), *_validated(run, _suites(run))]
     from_dbt = sum(run.steps.get(step, {}).get("tests", {}).get("passed", 0) for step in DBT_STEPS)
@@ -141,45 +145,48 @@ def _suites(run: Run) -> list[Suite]:
     bronze = [s for c in landed for s in suites.of_contract(c, run.vocabularies, run.senders, named)]
     manifest = run.settings.home.absolute() / "dbt" / "target" / "manifest.json"
     library = suites.of_project(manifest, run.contracts, run.vocabularies, named)
-    conditions, broken = _changed_rows(run)
-    return [
-        *(part for suite in (*bronze, *library) for part in _to_ask(suite, conditions.get(suite.name), broken)),
-        *suites.by_hand(run.settings, named, run.tables.names(), run.as_of or run.received_at),
-    ]
+    return [*bronze, *library, *suites.by_hand(run.settings, named, run.tables.names(), run.as_of or run.received_at)]
 
 
-def _to_ask(suite: Suite, condition: str | None, broken: Collection[tuple[str, ...]]) -> Iterator[Suite]:
-    """Of the rows that meet a condition what they were found to hold before; of all rows the rest, and everything where there is no condition."""
-    if condition is None:
-        yield suite
-        return
-    again = tuple(e for e in suite.expected if (suite.name, e.type, e.title, e.column_name or "") in broken)
-    if again:
-        yield replace(suite, expected=again)
-    if condition != _NONE and len(again) < len(suite.expected):
-        yield replace(suite.of_rows(condition), expected=tuple(e for e in suite.expected if e not in again))
+@dataclass(frozen=True)
+class _Before:
+    """What is known of rows that are as they were when an earlier run checked them. Empty where this run's tables are no increments of that one's."""
+
+    # By suite the rows that have come or changed since.
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    # What was broken, by (suite, expectation, title, column): in how many rows of how many.
+    broken: Mapping[tuple[str, ...], _Counts] = field(default_factory=dict)
+    # By table the version that was checked, and the months that have changed since.
+    versions: Mapping[str, int] = field(default_factory=dict)
+    months: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: Run) -> _Before:
+        """As the ledger has it."""
+        steps = {run.steps.get(step, {}).get("after_run") for step in DBT_STEPS}
+        path = ledger(run.settings) / f"{steps.pop()}.json" if len(steps) == 1 else None
+        if path is None or not path.exists():
+            return cls()
+        checked = json.loads(path.read_text(encoding="utf-8"))["steps"].get("check")
+        if checked is None:
+            return cls()
+        conditions: dict[str, str] = {}
+        for feed, since in run.steps["stage"]["since"].items():
+            arrived = f"_received_at >= timestamp '{since}'" if since else _NONE
+            conditions |= {f"bronze.{feed}": arrived, f"arrival.{feed}": arrived}
+        months = {table: found for step in DBT_STEPS for table, found in run.steps[step]["months"].items()}
+        conditions |= {table: in_months(found) for table, found in months.items()}
+        versions = {table: version for step in DBT_STEPS for table, version in run.steps[step]["was"].items()}
+        there = {t: v for t, v in versions.items() if all(Path(file).exists() for file in run.tables.files(t, v))}
+        broken: dict[tuple[str, ...], _Counts] = {
+            (f["suite"], f["expectation"], f["title"], f["column"] or ""): (f["unexpected_count"], f.get("row_count")) for f in checked["failures"]
+        }
+        return cls(conditions, broken, there, months)
 
 
-def _changed_rows(run: Run) -> tuple[dict[str, str], set[tuple[str, ...]]]:
-    """By suite which rows have come or changed since a run that checked the others, and what was broken then, as (suite, expectation, title, column).
-
-    Nothing where this run's tables are no increments of that one's.
-    """
-    before = {run.steps.get(step, {}).get("after_run") for step in DBT_STEPS}
-    path = ledger(run.settings) / f"{before.pop()}.json" if len(before) == 1 else None
-    if path is None or not path.exists():
-        return {}, set()
-    checked = json.loads(path.read_text(encoding="utf-8"))["steps"].get("check")
-    if checked is None:
-        return {}, set()
-    found: dict[str, str] = {}
-    for feed, since in run.steps["stage"]["since"].items():
-        arrived = f"_received_at >= timestamp '{since}'" if since else _NONE
-        found |= {f"bronze.{feed}": arrived, f"arrival.{feed}": arrived}
-    for step in DBT_STEPS:
-        for table, months in run.steps[step]["months"].items():
-            found[table] = f"{MONTH} in ({', '.join(repr(month) for month in months)})" if months else _NONE
-    return found, {(f["suite"], f["expectation"], f["title"], f["column"] or "") for f in checked["failures"]}
+def in_months(months: Sequence[str]) -> str:
+    """Which rows lie in these months, as SQL."""
+    return f"{MONTH} in ({', '.join(repr(month) for month in months)})" if months else _NONE
 
 
 def _from_dbt(steps: Mapping[str, Mapping[str, Any]]) -> Iterator[Result]:
@@ -229,10 +236,114 @@ def _validated(run: Run, wanted: list[Suite]) -> Iterator[Result]:
     built = {table: rows for step in DBT_STEPS for table, rows in run.steps.get(step, {}).get("tables", {}).items()}
     landed = {table: run.tables.row_count(table, version) for table, version in run.cut.items() if table.startswith("bronze.")}
     validation = _Validation(run.spark, {table for table, rows in (built | landed).items() if not rows})
+    increment = _Increment(run, validation)
     with run.progress.task("Great Expectations", total=len(wanted)) as task:
         for suite in wanted:
-            yield from validation.results(suite)
+            yield from increment.results(suite)
             task.advance()
+
+
+class _Increment:
+    """Suites over tables of which an earlier run checked most rows: only what has changed since is asked, and the counts of what was broken go on.
+
+    Of a table with a version before, rows of changed months are counted as they are and as they were. A reference may come to be broken, or whole,
+    by what has changed in the table that it names; that is looked up by the keys that came or went there.
+    """
+
+    def __init__(self, run: Run, validation: _Validation) -> None:
+        self._run, self._validation, self._before = run, validation, _Before.of(run)
+        self._counted: dict[str, int] = {}
+        self._version = cache(run.tables.version)
+
+    def results(self, suite: Suite) -> Iterator[Result]:
+        """One result per expectation, of a table without changed rows only for those that are broken."""
+        condition = self._before.conditions.get(suite.name)
+        if condition is None:
+            yield from (result for _, result in self._validation.results(suite))
+            return
+        known = [(e, self._before.broken.get((suite.name, e.type, e.title, e.column_name or ""))) for e in suite.expected]
+        going_on = [(e, counts) for e, counts in known if counts is not None and self._can_go_on(suite, e, counts)]
+        again = tuple(e for e, counts in known if counts is not None and not self._can_go_on(suite, e, counts))
+        held = tuple(e for e, counts in known if counts is None)
+        if again:
+            yield from (result for _, result in self._validation.results(replace(suite, expected=again)))
+        for expected, result in self._changed(suite, condition, held):
+            lost = self._moved_rows(suite, expected, f"not ({condition})", only_lost=True)
+            if lost:
+                rows = self._count(f"select count(*) from {suite.table} where {expected.where or 'true'}")
+                yield _with_counts(suite, expected, (result.unexpected_count or 0) + lost, rows)
+            elif condition != _NONE:
+                yield result
+        yield from self._gone_on(suite, condition, going_on)
+
+    def _gone_on(self, suite: Suite, condition: str, known: Sequence[tuple[Expected, _Counts]]) -> Iterator[Result]:
+        """What was broken so often before: less what the changed rows counted then, more what they count now."""
+        expected = tuple(e for e, _ in known)
+        before = self._changed(suite, condition, expected, self._before.versions.get(suite.table))
+        now = self._changed(suite, condition, expected)
+        for (e, (unexpected, rows)), (_, then), (_, later) in zip(known, before, now, strict=True):
+            if then.unexpected_count is None or later.unexpected_count is None:
+                yield then if then.unexpected_count is None else later
+                continue
+            moved = self._moved_rows(suite, e, "true", only_lost=False)
+            yield _with_counts(
+                suite,
+                e,
+                (unexpected or 0) - then.unexpected_count + later.unexpected_count + moved,
+                (rows or 0) - (then.row_count or 0) + (later.row_count or 0),
+            )
+
+    def _changed(self, suite: Suite, condition: str, expected: tuple[Expected, ...], version: int | None = None) -> list[tuple[Expected, Result]]:
+        """The expectations asked of the changed rows alone, in their order; as they were in a version of the table."""
+        if not expected or condition == _NONE:
+            return [(e, _held(suite, e)) for e in expected]
+        if version is not None:
+            self._run.tables.reach(suite.table)
+        found = list(self._validation.results(replace(suite.of_rows(condition, version), expected=expected)))
+        return sorted(found, key=lambda pair: next(place for place, e in enumerate(expected) if e is pair[0]))
+
+    def _can_go_on(self, suite: Suite, expected: Expected, counts: _Counts) -> bool:
+        """Whether the count of before can be carried on: a matter of single rows, in a table with a version before, naming one that has it too."""
+        named = expected.reference.table if expected.reference else suite.table
+        is_counted = expected.type in _OVER_ROWS and "mostly" not in expected.kwargs and None not in counts
+        return is_counted and {suite.table, named} <= self._before.versions.keys()
+
+    def _moved_rows(self, suite: Suite, expected: Expected, condition: str, *, only_lost: bool) -> int:
+        """Of the rows that meet a condition how many name something that is no longer there, less those that name what has come.
+
+        Of the table as it was, as far as the count of before goes on; of lost keys alone as it is.
+        """
+        reference = expected.reference
+        if reference is None or self._before.versions.get(reference.table) in (None, self._version(reference.table)):
+            return 0
+        lost, come = self._moved_keys(reference)
+        moved = f"select *, 1 as sign from ({lost})"
+        if not only_lost:
+            moved += f" union all select *, -1 as sign from ({come})"
+        if not self._count(f"select count(*) from ({moved})"):
+            return 0
+        table = suite.table if only_lost else f"{suite.table} version as of {self._before.versions[suite.table]}"
+        rows = f"select {', '.join(reference.columns)} from {table} where {condition} and ({expected.where or 'true'})"
+        alike = " and ".join(f"moved.{key} = named.{column}" for key, column in zip(reference.keys, reference.columns, strict=True))
+        # The few keys first: the embedded engine holds them in memory.
+        return self._count(f"select coalesce(sum(moved.sign), 0) from ({moved}) as moved inner join ({rows}) as named on {alike}")
+
+    def _moved_keys(self, reference: Reference) -> tuple[str, str]:
+        """The keys that the table no longer has and those that have come, as SQL."""
+        table, keys = reference.table, ", ".join(reference.keys)
+        there = in_months(self._before.months[table]) if table in self._before.months else "true"
+        self._run.tables.reach(table)
+        was = f"{table} version as of {self._before.versions[table]}"
+        lost, come = (
+            f"select {keys} from {one} where {there} except select {keys} from {other} where {there} except select {keys} from {other}"
+            for one, other in ((was, table), (table, was))
+        )
+        return lost, come
+
+    def _count(self, query: str) -> int:
+        if query not in self._counted:
+            self._counted[query] = int(self._run.spark.sql(query).toArrow().column(0)[0].as_py())
+        return self._counted[query]
 
 
 class _Validation:
@@ -253,7 +364,7 @@ class _Validation:
         asset = context.data_sources.add_spark("lake", persist=False).add_dataframe_asset("table")
         self._batches = asset.add_batch_definition_whole_dataframe("rows")
 
-    def results(self, suite: Suite) -> Iterator[Result]:
+    def results(self, suite: Suite) -> Iterator[tuple[Expected, Result]]:
         """One result per expectation, all metrics of a suite in as few queries as its row conditions allow."""
         # What holds of each row holds where there is none.
         is_empty = suite.table in self._empty and not suite.asks_more
@@ -261,7 +372,7 @@ class _Validation:
         every = [(_expectation(e, number), e) for number, e in enumerate(suite.expected)]
         for _, expected in every:
             if expected.type in answered_here:
-                yield _held(suite, expected) if is_empty else self._repeated(suite, expected)
+                yield expected, _held(suite, expected) if is_empty else self._repeated(suite, expected)
         made = [(m, e) for m, e in every if e.type not in answered_here]
         if not made:
             return
@@ -270,11 +381,11 @@ class _Validation:
             asked = self._gx.ExpectationSuite(suite.name, expectations=[m for m, _ in made])
             found = batch.validate(asked, result_format="BASIC")
         except Exception as error:  # noqa: BLE001 - whatever the engine raises, a suite that cannot be read is a broken one
-            yield from (_unevaluated(suite, e, error) for _, e in made)
+            yield from ((e, _unevaluated(suite, e, error)) for _, e in made)
             return
         by_number = {r.expectation_config.meta["number"]: r for r in found.results}
         for expectation, expected in made:
-            yield _result(suite, expected, by_number[expectation.meta["number"]])
+            yield expected, _result(suite, expected, by_number[expectation.meta["number"]])
 
     def _repeated(self, suite: Suite, expected: Expected) -> Result:
         """Uniqueness, counted by groups, which the engine can do on disk: Great Expectations' window over all rows took 18 GB for 38 million of them.
@@ -292,7 +403,7 @@ class _Validation:
             rows, repeated = (int(value) for value in self._spark.sql(asked).toArrow().to_pylist()[0].values())
         except Exception as error:  # noqa: BLE001 - as above
             return _unevaluated(suite, expected, error)
-        return _finished(suite, expected, not repeated, _OF_ROWS.format(unexpected=repeated, rows=rows), repeated, rows)
+        return _with_counts(suite, expected, repeated, rows)
 
 
 @cache
@@ -367,8 +478,7 @@ def _result(suite: Suite, expected: Expected, found: Any) -> Result:
     counts = found.result or {}
     unexpected = counts.get("unexpected_count")
     if unexpected is not None:
-        rows = int(counts.get("element_count") or 0)
-        return _finished(suite, expected, bool(found.success), _OF_ROWS.format(unexpected=int(unexpected), rows=rows), int(unexpected), rows)
+        return replace(_with_counts(suite, expected, int(unexpected), int(counts.get("element_count") or 0)), success=bool(found.success))
     value = counts.get("observed_value")
     # A text may be a value of the data, unless it is what the table itself is like.
     told = isinstance(value, (int, float)) or expected.type == _ABOUT_THE_SCHEMA
@@ -385,8 +495,13 @@ def _finished(suite: Suite, expected: Expected, success: bool, observed: str, un
     return Result(*where, expected.type, expected.title, expected.column_name, expected.severity, success, observed, unexpected, rows)
 
 
+def _with_counts(suite: Suite, expected: Expected, unexpected: int, rows: int | None) -> Result:
+    observed = _OF_ROWS.format(unexpected=unexpected, rows=rows or 0)
+    return _finished(suite, expected, not unexpected, observed, unexpected, rows)
+
+
 def _held(suite: Suite, expected: Expected) -> Result:
-    return _finished(suite, expected, True, _OF_ROWS.format(unexpected=0, rows=0), 0, 0)
+    return _with_counts(suite, expected, 0, 0)
 
 
 def _raised(information: Any) -> str | None:

@@ -38,6 +38,15 @@ class SuiteError(RunError):
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Columns that name a row of another table, by its `keys`."""
+
+    columns: tuple[str, ...]
+    table: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Expected:
     """One expectation: a class of Great Expectations with its arguments, over all rows or those of `where` (Spark SQL)."""
 
@@ -47,6 +56,7 @@ class Expected:
     title: str
     where: str | None = None
     column: str | None = None  # where it is about a column that only the suite's query has: the one people know
+    reference: Reference | None = None  # where it asks whether what a row names is there
 
     @property
     def column_name(self) -> str | None:
@@ -66,9 +76,10 @@ class Suite:
     expected: tuple[Expected, ...]
     asks_more: bool = False  # than the rows of its table: another table, or whether there are rows at all
 
-    def of_rows(self, condition: str) -> Suite:
-        """The same asked of the rows alone that meet a condition."""
-        return replace(self, query=self.query.replace(f"from {self.table}", f"from (select * from {self.table} where {condition})", 1))
+    def of_rows(self, condition: str, version: int | None = None) -> Suite:
+        """The same asked of the rows alone that meet a condition, as they are or as they were in a version of the table."""
+        table = self.table if version is None else f"{self.table} version as of {version}"
+        return replace(self, query=self.query.replace(f"from {self.table}", f"from (select * from {table} where {condition})", 1))
 
 
 @dataclass(frozen=True)
@@ -275,7 +286,8 @@ class _Model:
         given = " and ".join(f"t.{here} is not null" for here in columns)
         self._joins.append(f" left join (select distinct {keys} from {target}) as r{number} on {met}")
         self._columns.append(f", case when {given} then r{number}.k0 is not null end as _reference_{number}")
-        return _true(f"_reference_{number}", ", ".join(columns), severity, f"在 {target}（{', '.join(to_columns)}）中", where)
+        told = _true(f"_reference_{number}", ", ".join(columns), severity, f"在 {target}（{', '.join(to_columns)}）中", where)
+        return replace(told, reference=Reference(tuple(columns), target, tuple(to_columns)))
 
 
 def _never_plain(contracts: Contracts) -> list[str]:

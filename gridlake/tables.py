@@ -42,6 +42,8 @@ _LOOK_AGAIN = 0.005
 _COMMIT_BYTES = 64 << 10
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FEWEST_TO_COMPACT = 4
+# Of its lowest level, pyarrow's default: 35 to 40 % smaller files of events and steps than Snappy's, written and read in the same time.
+_COMPRESSION = "zstd"
 _ROWS_PER_GROUP = 100_000
 # Of Delta's writer versions the highest that our tables have; later ones bring features such as deletion vectors.
 _HIGHEST_WRITER = 2
@@ -362,13 +364,21 @@ class Tables:
 
         Raises Forgotten where a commit or a file of them is no longer kept.
         """
-        path, newest = self.path(name), self.version(name)
+        for version, files in self.appended_files(name, after, self.version(name)):
+            yield version, ds.dataset(files, schema=self.schema(name), format="parquet").to_table()
+
+    def appended_files(self, name: str, after: int, newest: int) -> Iterator[tuple[int, list[str]]]:
+        """(version, the files that were appended with it) of each version later than `after` up to `newest`, in order; compacted or not since.
+
+        Raises Forgotten where a commit or a file of them is no longer kept.
+        """
+        path = self.path(name)
         for version in range(after + 1, newest + 1):
             files = delta_log.appended(path / "_delta_log", version)
             if files is None or not all((path / file).exists() for file in files):
                 raise Forgotten(f"{name}: version {version} is no longer kept, {newest} is the newest")
             if files:
-                yield version, ds.dataset([str(path / file) for file in files], schema=self.schema(name), format="parquet").to_table()
+                yield version, [str(path / file) for file in files]
 
     def files(self, name: str, version: int | None = None) -> list[str]:
         """The Parquet files that make up one version, for readers that know no Delta. Tables of ours have no deletion vectors."""
@@ -512,10 +522,10 @@ class Tables:
     def _rewrite(self, name: str, files: Sequence[Mapping[str, Any]], where: ds.Expression | None) -> list[dict[str, Any]]:
         """Write the rows of some files, in their order, into a new one that is on the disk; gives the `add` of it."""
         folder, schema = self.path(name), self.schema(name)
-        path = folder / f"part-{uuid.uuid4()}.snappy.parquet"
+        path = folder / f"part-{uuid.uuid4()}.zstd.parquet"
         rows = 0
         held: list[pa.Table] = []
-        with room_for(folder, sum(f["size"] for f in files)), pq.ParquetWriter(path, schema, compression="snappy", use_dictionary=True) as writer:
+        with room_for(folder, sum(f["size"] for f in files)), pq.ParquetWriter(path, schema, compression=_COMPRESSION) as writer:
             for file in files:
                 table = ds.dataset(folder / file["path"], schema=schema).to_table(filter=where)
                 rows += table.num_rows
@@ -619,9 +629,9 @@ class Tables:
 
     @staticmethod
     def _write_file(folder: Path, data: pa.Table) -> AddAction:
-        name = f"part-{uuid.uuid4()}.snappy.parquet"
+        name = f"part-{uuid.uuid4()}.zstd.parquet"
         try:
-            pq.write_table(data, folder / name, compression="snappy", use_dictionary=True)
+            pq.write_table(data, folder / name, compression=_COMPRESSION)
             fsync(folder / name)
         except OSError:
             # Half a file takes the room that is lacking.

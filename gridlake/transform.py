@@ -27,7 +27,7 @@ from gridlake.contracts import staging
 from gridlake.contracts.compile import QUARANTINE_SCHEMA, RECEIPT_SCHEMA, bronze_schema
 from gridlake.engine import AT_A_TIME, EMBEDDED
 from gridlake.runs import CUT_SCHEMAS, CUT_TABLES, LIBRARY, Run, RunError
-from gridlake.tables import Standing, differing_parts, fsync, write_file
+from gridlake.tables import Forgotten, Standing, differing_parts, fsync, write_file
 
 _PROJECT = ("models", "macros", "tests")
 _WRITES = re.compile(r"\b(create or replace table|create table|merge into|insert into|drop table|alter table)\s+(\S+)")
@@ -130,6 +130,7 @@ def _with_others(run: Run, library: str, done: dict[str, Any]) -> dict[str, Any]
             **{kind: [found for t in tests for found in t[kind]] for kind in ("failures", "warnings")},
         },
         "months": {table: months for part in parts.values() for table, months in part["months"].items()},
+        "was": {table: version for part in parts.values() for table, version in part["was"].items()},
         "since": done["since"],
         # Increments of different runs are none of one run's.
         "after_run": after.pop() if len(after) == 1 and len(parts) == len(LIBRARY) else None,
@@ -159,7 +160,7 @@ def _build(run: Run, step: str, schemas: tuple[str, ...], missing: Collection[st
     history.begin()
     if to_build:
         options = [*(["--full-refresh"] if anew else []), *selection, *_left_out(models, to_build)]
-        dbt.follow(following, moved)
+        dbt.follow(following, moved, history.was_as_of)
         results = dbt.run(options, len(to_build))
         if anew:
             # What an increment asks is a part of it.
@@ -171,7 +172,8 @@ def _build(run: Run, step: str, schemas: tuple[str, ...], missing: Collection[st
     summary = _summary(dbt.test(schemas))
     history.close(is_sound=not summary["failures"])
     tables = {m.table: run.tables.row_count(m.table) for m in models if not m.is_view}
-    return {"tables": tables, "tests": summary, "months": months, "since": since, "after_run": history.after_run}
+    was = {} if anew else history.versions_before(models)
+    return {"tables": tables, "tests": summary, "months": months, "was": was, "since": since, "after_run": history.after_run}
 
 
 @dataclass(frozen=True)
@@ -200,7 +202,7 @@ class _History:
     def __init__(self, folder: Path, step: str, run: Run) -> None:
         self._file = folder / f"{step}.built.json"
         self._run = run
-        self._now: dict[str, Any] = {"project": _digest(folder), "cut": run.cut, "as_of": str(run.as_of)}
+        self._now: dict[str, Any] = {"project": _digest(folder), "cut": run.cut, "as_of": _clock(run)}
         self._known: dict[str, Any] = json.loads(self._file.read_text(encoding="utf-8")) if self._file.exists() else {"project": None, "cut": {}}
 
     def must_start_anew(self) -> bool:
@@ -211,18 +213,29 @@ class _History:
     def arrived_since(self) -> dict[str, str]:
         """By feed the earliest `_received_at` (UTC) among its bronze rows that were not there at the last build, '' where there are none.
 
-        Left out is a feed whose older files are gone (rewritten by maintenance) or that had none: all its rows count as new.
+        Left out is a feed that had none, or whose files were rewritten since and are no longer told from new ones: all its rows count as new.
         """
         since = {}
         for name, version in self._run.cut.items():
             schema, _, feed = name.partition(".")
             if schema != "bronze" or name not in self._known["cut"]:
                 continue
-            before, after = (set(self._run.tables.files(name, v)) for v in (self._known["cut"][name], version))
-            if before <= after:
-                earliest = min((_earliest(file) for file in after - before), default=None)
+            files = self._arrived(name, self._known["cut"][name], version)
+            if files is not None:
+                earliest = min(map(_earliest, files), default=None)
                 since[feed] = f"{earliest.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}" if earliest else ""
         return since
+
+    def _arrived(self, name: str, known: int, version: int) -> set[str] | None:
+        """The files with what arrived after a version; None where that is no longer known."""
+        tables = self._run.tables
+        before, after = (set(tables.files(name, v)) for v in (known, version))
+        if before <= after:
+            return after - before
+        try:
+            return {file for _, files in tables.appended_files(name, known, version) for file in files}
+        except Forgotten:
+            return None
 
     def to_build(self, models: list[_Model], now: Mapping[str, str | None]) -> list[_Model]:
         """The models whose tables may have to change: what they are made of is not as it was at the last build, or is changed in this step.
@@ -236,7 +249,8 @@ class _History:
         return [m for m in models if m.name in moving or moving & m.models_above]
 
     def following(self, models: list[_Model], to_build: list[_Model], now: Mapping[str, str | None]) -> tuple[list[str], dict[str, Any]]:
-        """The models that need give only what has changed since the last build, and where: by table its version then and the partitions that changed.
+        """The models that need give only what has changed since the last build, and where: by table its version then and the partitions that changed,
+        None for a table without partitions.
 
         A model follows where everything that moved above it is a partitioned table whose former files are still there, or what it looks up
         itself, and its own table is as it was left.
@@ -248,7 +262,8 @@ class _History:
         for name in sorted(n for n in now if known.get(n) != now[n] and n in before and n not in built_here):
             if now[name] and all(Path(file).exists() for file in self._run.tables.files(name, before[name])):
                 held = self._run.tables.parts(name, self._run.cut.get(name))
-                moved[name] = {"version": before[name], "months": differing_parts(held, parts.get(name, {}))}
+                months = differing_parts(held, parts.get(name, {})) if held or name in parts else None
+                moved[name] = {"version": before[name], "months": months}
         by_month = {name for name in moved if name in parts}
         new_day = self._known.get("as_of") != self._now["as_of"]
         building: set[str] = {m.name for m in to_build}
@@ -317,6 +332,16 @@ class _History:
         """The run whose tables these were made from by increments."""
         return self._known.get("run_id")
 
+    def versions_before(self, models: list[_Model]) -> dict[str, int]:
+        """By table of the models the version that the last build left."""
+        known = self._known.get("versions", {})
+        return {m.table: known[m.table] for m in models if m.table in known}
+
+    @property
+    def was_as_of(self) -> str | None:
+        """What `as_of` was at the last build, in UTC."""
+        return self._known.get("as_of")
+
     def states(self, models: list[_Model]) -> dict[str, str | None]:
         """What each table that the models write or read is made of; None where there is no table."""
         return {name: table.state if (table := self._standing(name)) else None for name in self._names(models)}
@@ -337,13 +362,12 @@ class _Dbt:
     """dbt on one assembled project; parses it once."""
 
     def __init__(self, run: Run, folder: Path, step: str, since: dict[str, str]) -> None:
-        assert run.as_of is not None
         self._run, self._folder, self._step = run, folder, step
         self._logs = run.settings.home.absolute() / "logs"
         self._scratch = folder / "changes"
         self.scratch_queries: dict[str, str] = {}
         self._variables = {
-            "as_of": f"{run.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}",
+            "as_of": _clock(run),
             "tables": str(run.settings.tables),
             "scratch": str(self._scratch),
             "span_rows": SPAN_ROWS,
@@ -403,11 +427,11 @@ class _Dbt:
             frozenset(node.config.meta["looked_up"]) if "looked_up" in node.config.meta else None,
         )
 
-    def follow(self, following: list[str], moved: dict[str, Any]) -> None:
-        """Say which models may give only what has changed, and where tables have (macros/follow.sql)."""
+    def follow(self, following: list[str], moved: dict[str, Any], was_as_of: str | None) -> None:
+        """Say which models may give only what has changed, where tables have, and what "now" was before (macros/follow.sql)."""
         for table in moved:
             self._run.tables.reach(table)
-        self._variables |= {"following": following, "moved": moved}
+        self._variables |= {"following": following, "moved": moved, "was_as_of": was_as_of}
 
     def test_only(self, months: dict[str, list[str]]) -> None:
         """Say of which tables only some months need be tested (macro get_where_subquery)."""
@@ -519,6 +543,12 @@ class _Barriers:
         elif kind == "SQLQueryStatus" and self._writing:
             barrier("statement.done", self._writing)
             self._writing = ""
+
+
+def _clock(run: Run) -> str:
+    """The run's "now" in UTC, as SQL's literals have it."""
+    assert run.as_of is not None
+    return f"{run.as_of.astimezone(UTC):%Y-%m-%d %H:%M:%S.%f}"
 
 
 def _earliest(file: str) -> datetime:

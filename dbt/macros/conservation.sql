@@ -17,19 +17,50 @@
 {% macro count_conservation(number) -%}
     {%- set blocks = counted_feeds() -%}
     {%- if number < blocks | length -%}
+        {%- set unfound = unfound_at_once(blocks[number]) -%}
         {{ scratch_table('row_conservation_' ~ number) }}
         {% for feed in blocks[number] %}
-            {{ conservation_of(feed) }}
+            {{ conservation_of(feed, unfound.get(feed)) }}
             {{ 'union all' if not loop.last }}
         {% endfor %}
     {%- endif -%}
 {%- endmacro %}
 
 {#
+For feeds with many staged rows the keys that arrived and are not staged in the months of what arrived, as far as there are any: the scratch table, '' for none.
+Nearly all are, so the other months need seldom be read. A feed is left out where one look at all its rows costs less than these statements.
+#}
+{% macro unfound_at_once(names) -%}
+    {%- set unfound = {} -%}
+    {%- if is_incremental() and var('following', []) -%}
+        {%- set large = run_query('select feed from ' ~ this ~ ' where staged_count > ' ~ var('span_rows')).columns[0].values() -%}
+        {%- for feed in names if feed in large and 'stg_' ~ feed in var('following') and 'business_month' in get_columns_in_query('select * from changes.arrived__' ~ feed) -%}
+            {%- set months = run_query('select distinct business_month from changes.arrived__' ~ feed).columns[0].values() | list -%}
+            {%- set query = unfound_keys('(' ~ arrived_keys(feed) ~ ')', rows_in(ref('stg_' ~ feed), months)) -%}
+            {%- set kept = remember('unfound__' ~ feed, query) -%}
+            {%- set count = run_query('select count(*) from ' ~ kept).columns[0].values()[0] -%}
+            {%- do unfound.update({feed: kept if count else ''}) -%}
+        {%- endfor -%}
+    {%- endif -%}
+    {{ return(unfound) }}
+{%- endmacro %}
+
+{% macro arrived_keys(feed) -%}
+    select distinct _sender_code, {{ source_key(key_of(feed)) }} as _source_key from {{ source('bronze', feed) }} where {{ arrived_since(feed) }}
+{%- endmacro %}
+
+{# The few keys stand first: the embedded engine holds that side in memory. #}
+{% macro unfound_keys(keys, staged) -%}
+    select wanted._sender_code, wanted._source_key
+    from {{ keys }} as wanted
+    left anti join {{ staged }} as present on {{ same(['_sender_code', '_source_key'], '=') }}
+{%- endmacro %}
+
+{#
 What became of a feed's bronze rows, and how many nobody can account for: `lost_count` keys that landed and are not staged, `strange_count` staged rows that never
 landed. An increment asks it of what has arrived; of what came before nothing was lost, or the counts say so until all is built anew.
 #}
-{% macro conservation_of(feed) %}
+{% macro conservation_of(feed, unfound=none) %}
 {%- set key = source_key(key_of(feed)) %}
 select
     '{{ feed }}' as feed,
@@ -54,11 +85,13 @@ cross join (
     from {{ ref('stg_' ~ feed) }}
 ) as staged
 {% if is_incremental() %}
--- The few rows that arrived stand first: the embedded engine holds that side in memory.
 cross join (
+    {% if unfound == '' %}
+    select cast(0 as bigint) as lost_count
+    {% else %}
     select count(*) as lost_count
-    from (select distinct _sender_code, {{ key }} as _source_key from {{ source('bronze', feed) }} where {{ arrived_since(feed) }}) as arrived
-    left anti join {{ ref('stg_' ~ feed) }} as found on arrived._sender_code = found._sender_code and arrived._source_key = found._source_key
+    from ({{ unfound_keys(unfound or '(' ~ arrived_keys(feed) ~ ')', ref('stg_' ~ feed)) }}) as unfound
+    {% endif %}
 ) as lost
 cross join (
     select count(*) as strange_count

@@ -39,6 +39,20 @@ which their rows lie, and writes these months into its SQL as literals: that is 
     {{ return(parts | join(' union all ')) }}
 {%- endmacro %}
 
+{# Of a table's rows that are not as they were at the last build one column under a name, as it is and as it was; `keys` tell rows apart. Nothing where none moved. #}
+{% macro moved_values(relation, column, name, keys, condition='true') -%}
+    {%- set moved = var('moved', {}).get(relation.schema ~ '.' ~ relation.identifier) -%}
+    {%- if moved -%}
+        {%- set shown = 'select ' ~ ([column] + keys) | unique | join(', ') ~ ' from ' ~ relation -%}
+        {%- set there = ' where ' ~ in_months(moved.months) ~ ' and ' ~ condition -%}
+        {%- set later, before = shown ~ there, shown ~ ' version as of ' ~ moved.version ~ there -%}
+        {%- set alike = same(keys, '=') -%}
+        select wanted.{{ column }} as {{ name }} from ({{ later }}) as wanted left anti join ({{ before }}) as present on {{ alike }}
+        union all
+        select wanted.{{ column }} as {{ name }} from ({{ before }}) as wanted left anti join ({{ later }}) as present on {{ alike }}
+    {%- endif -%}
+{%- endmacro %}
+
 {# Keep changed keys in the scratch table `name`; gives it as {table, keys}. #}
 {% macro remember(name, query) -%}
     {%- do run_query(scratch_table(name) ~ ' ' ~ query) -%}
@@ -94,21 +108,21 @@ which their rows lie, and writes these months into its SQL as literals: that is 
     {%- endif -%}
 {%- endmacro %}
 
-{# The months of events in grids that now lie elsewhere; for models that look up resolved.region_closure. #}
-{% macro months_of_moved_grids() -%}
+{# The months of a relation's rows in grids that now lie elsewhere; for models that look up resolved.region_closure. #}
+{% macro months_of_moved_grids(relation) -%}
     {%- set past = var('moved', {}).get('resolved.region_closure') -%}
     {%- if not past -%}{{ return([]) }}{%- endif -%}
     {%- set shown = 'select region_system, region_code, ancestor_code from ' ~ source('resolved', 'region_closure') -%}
     {%- set later, before = shown ~ ' where region_level = 6', shown ~ ' version as of ' ~ past.version ~ ' where region_level = 6' -%}
     {%- set alike = same(['region_system', 'region_code', 'ancestor_code'], '=') -%}
     {%- set query -%}
-        select distinct event.business_month
-        from (select grid_id, business_month from {{ ref('event') }}) as event
+        select distinct placed.business_month
+        from (select grid_id, business_month from {{ relation }}) as placed
         left semi join (
             select wanted.region_code from ({{ later }}) as wanted left anti join ({{ before }}) as present on {{ alike }}
             union all
             select wanted.region_code from ({{ before }}) as wanted left anti join ({{ later }}) as present on {{ alike }}
-        ) as moved on event.grid_id = moved.region_code
+        ) as moved on placed.grid_id = moved.region_code
     {%- endset -%}
     {{ return(run_query(query).columns[0].values() | list) }}
 {%- endmacro %}

@@ -24,7 +24,7 @@ from serving.snapshots import Snapshot
 Row = dict[str, Any]
 Results = dict[str, list[Row]]
 NOW, BEFORE, YEAR_AGO = "now", "before", "year_ago"
-PARAMETERS = ("system", "first", "last")
+PARAMETERS = ("system", "first", "last", "compared_from", "shown_from")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ def ask(snapshot: Snapshot, report: Report, system: str, subjects: Sequence[Subj
     rows: dict[str, dict[str, list[Row]]] = {}
     with snapshot.session() as session:
         _lay_out(session, snapshot, system, subjects, period, began)
+        bound = _bound(system, period)
         for name, query in report.queries.items():
-            rows[name] = _by_subject(session, report, name, query.sql, {"system": system, "first": period.first, "last": period.last})
+            rows[name] = _by_subject(session, report, name, query.sql, bound)
     results: dict[Subject, Results] = {}
     stopped: dict[Subject, ReportStopped] = {}
     for subject in subjects:
@@ -65,11 +66,19 @@ def columns(snapshot: Snapshot, report: Report) -> dict[str, list[str]]:
         system = next(iter(snapshot.manifest.region_systems))
         today = snapshot.manifest.region_systems[system].open_date
         _lay_out(session, snapshot, system, [], Period.of("week", today), today)
-        bound = {"system": system, "first": today, "last": today}
+        bound = _bound(system, Period.of("week", today))
         return {
             name: [c for c in _run(session, report, name, f"select * from ({query.sql}) limit 0", bound)[0] if c not in (SUBJECT, WHICH)]
             for name, query in report.queries.items()
         }
+
+
+def _bound(system: str, period: Period) -> dict[str, Any]:
+    """By PARAMETERS what queries may ask for; the first days of what is compared and charted too, as no month is skipped for the days of a join."""
+    compared = [p.first for p in (period, period.previous, period.year_ago) if p]
+    shown = [p.first for p in period.trend()]
+    values = (system, period.first, period.last, min(compared), min(shown))
+    return dict(zip(PARAMETERS, values, strict=True))
 
 
 def first_day(snapshot: Snapshot, system: str) -> date | None:

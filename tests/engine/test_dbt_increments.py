@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -175,6 +176,32 @@ def connection(stage: str, state: str, planned: str, version: int = 1, **given: 
     return {**row, "changed_at": at("2026-03-01 00:00:00") + timedelta(days=version), **given}
 
 
+def finding_id(number: int) -> str:
+    """That of the finding on an event which the model of invalid events judges once."""
+    return hashlib.sha256(f"invalid_event|event|hangzhou-E{number}|once".encode()).hexdigest()[:32]
+
+
+def handled(number: int, deadline: str, version: int = 1, **given: Any) -> dict[str, Any]:
+    """How far the handling of a finding has come."""
+    row = {
+        "result_id": f"R{number}",
+        "origin_type": "finding",
+        "origin_id": finding_id(number),
+        "region_code": VILLAGE,
+        "outcome_code": "in_progress",
+    }
+    row |= {"organisation_name": "北山街道", "dispatched_at": at("2026-03-11 00:00:00"), "deadline_at": at(deadline), "source_version": version}
+    return {**row, "reported_at": at("2026-03-11 01:00:00"), "changed_at": at("2026-03-11 00:00:00") + timedelta(days=version), **given}
+
+
+def answered(number: int) -> dict[str, Any]:
+    """An answer to a finding."""
+    row: dict[str, Any] = {"feedback_id": f"A{number}", "finding_id": finding_id(number), "model": "invalid_event", "subject_type": "event"}
+    row |= {"subject_id": f"hangzhou-E{number}", "region_code": VILLAGE, "state_code": "signed", "organisation_name": "北山街道", "source_version": 1}
+    moments = {name: at(f"2026-03-1{day} 00:00:00") for name, day in (("dispatched_at", 3), ("signed_at", 4), ("reported_at", 4), ("changed_at", 4))}
+    return row | moments
+
+
 def begin_other_business(run: Run) -> None:
     """A house, a course, points, calls to the police, an assessment and a connection, as they begin."""
     given: dict[str, Any] = {"delivery": 1, "received_at": "2026-03-12 00:00:00"}
@@ -285,7 +312,11 @@ def first(run: Run) -> None:
     # The last one of February.
     events = [*(event(n, day=n) for n in range(1, 11)), event(12, day=-20)]
     events[7] |= {"class_code": "0105", "closed_at": at("2026-03-11 03:00:00"), "state_code": "closed"}
+    # Nothing was found, says who reports these; a model finds them invalid. Of one the handling will be overdue when the third delivery comes.
+    events += [event(13, day=5, description="巡查未发现问题"), event(14, day=-19, description="巡查未发现问题")]
     land(run, "city_platform__event", events, delivery=1, received_at="2026-03-12 00:00:00")
+    results = [handled(13, "2026-03-20 00:00:00"), handled(14, "2026-03-14 00:00:00")]
+    land(run, "city_platform__handling_result", results, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__event", [event(1, day=2)], delivery=1, received_at="2026-03-12 00:00:00", sender="ningbo")
     tree = [
         organisation("O1", "city_centre", 2, None, "330100000000"),
@@ -298,7 +329,14 @@ def first(run: Run) -> None:
         organisation("O8", "command_room", 4, "O9", "330106002000", dingtalk_id=None),
     ]
     land(run, "city_platform__organisation", tree, delivery=1, received_at="2026-03-12 00:00:00")
-    steps = [step(1, 1, "report", 0), step(12, 1, "report", -30_000), step(9, 1, "report", -2000), step(9, 2, "accept", 10)]
+    # The one of February belongs to an event of March that will be deleted.
+    steps = [
+        step(1, 1, "report", 0),
+        step(12, 1, "report", -30_000),
+        step(10, 1, "report", -20_000),
+        step(9, 1, "report", -2000),
+        step(9, 2, "accept", 10),
+    ]
     land(run, "city_platform__event_step", steps, delivery=1, received_at="2026-03-12 00:00:00")
     land(run, "city_platform__team_member", [member("M1", "leader"), member("M2", "other")], delivery=1, received_at="2026-03-12 00:00:00")
 
@@ -350,6 +388,7 @@ def third(run: Run) -> None:
     """Older versions that come late (also after a deletion), a return from deletion, steps withdrawn and moved, a grid moved, a new day."""
     release(run)
     end_other_business(run)
+    land(run, "city_platform__problem_feedback", [answered(13)], delivery=3, received_at="2026-03-15 00:00:00")
     changes = [
         event(2, 2, day=2, class_code="0103"),
         event(5, 4, day=5, class_code="0104"),
@@ -374,11 +413,11 @@ LAST = "2026-03-15 16:00:00"
 
 
 def build(home: Path, as_of: str, *deliveries: Callable[[Run], None]) -> dict[str, dict[str, Any]]:
-    run = new_run(home, as_of, home.parent / "declared")
+    run = new_run(home, as_of, home.parent / "declared", run_id="test" if as_of == LAST else as_of[:10])
     try:
         for deliver in deliveries:
             deliver(run)
-        return {name: run.perform(name) for name in STEPS}
+        return {name: run.perform(name) for name in (*STEPS, "check")}
     finally:
         run.close()
 
@@ -407,14 +446,15 @@ def lakes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[st
     (folder / "declared" / "vocabularies").mkdir(parents=True)
     (folder / "declared" / "vocabularies" / "regions_cn.csv").write_text(REGIONS, encoding="utf-8")
     returned: dict[str, dict[str, Any]] = {}
-    for as_of, deliver in DELIVERIES.items():
-        with watched() as asked:
-            returned = build(folder / "grown", as_of, deliver)
-    returned["asked"] = dict.fromkeys(asked, True)
     with pytest.MonkeyPatch.context() as patch:
-        # As if it had many rows.
-        patch.setattr(transform, "SPAN_ROWS", 1)
-        build(folder / "whole", LAST, *DELIVERIES.values())
+        for number, (as_of, deliver) in enumerate(DELIVERIES.items()):
+            # From the second on as if there were many rows, as there are in the lake that is built at once.
+            if number:
+                patch.setattr(transform, "SPAN_ROWS", 1)
+            with watched() as asked:
+                returned = build(folder / "grown", as_of, deliver)
+        returned["asked"] = dict.fromkeys(asked, True)
+        returned["whole"] = build(folder / "whole", LAST, *DELIVERIES.values())
     return folder / "grown", folder / "whole", returned
 
 
@@ -436,6 +476,21 @@ def test_three_increments_end_where_one_full_build_ends(lakes: tuple[Path, Path,
     # Each month's steps in a commit of their own, and those of events that have steps in several.
     steps = Tables(whole / "tables").read("business.event_step")
     assert len(set(steps.column("business_month").to_pylist())) == Tables(whole / "tables").version("business.event_step") == 2
+
+
+def test_checks_of_increments_find_what_a_check_of_everything_finds(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    _, _, returned = lakes
+
+    def broken(failures: list[dict[str, Any]]) -> dict[tuple[str, ...], int]:
+        return {(f["suite"], f["expectation"], f["title"], f["column"] or ""): f["unexpected_count"] for f in failures}
+
+    grown, whole = returned["check"]["failures"], returned["whole"]["check"]["failures"]
+    assert broken(grown) == broken(whole)
+    # Counted on from what the first check found. The step of February, which is as it was: its event has gone.
+    told = {(f["table"], f["column"]): f["observed"] for f in grown}
+    assert told["business.event_step", "event_id"] == next(
+        f["observed"] for f in whole if (f["table"], f["column"]) == ("business.event_step", "event_id")
+    )
 
 
 def test_what_cannot_have_changed_is_not_built(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
@@ -521,7 +576,16 @@ def test_models_of_what_happens_follow_the_changes(lakes: tuple[Path, Path, dict
     """Which they do is in what dbt compiled for the last increment."""
     compiled = lakes[0] / "dbt" / "target" / "compiled" / "gridlake" / "models"
     staged = [f"staging/stg_city_platform__{entity}" for entity in ("event", "event_step")]
-    for model in (*staged, "business/event_step", "business/event", "mart/event_daily", "mart/event_timing", "mart/overdue", "mart/finding"):
+    for model in (
+        *staged,
+        "business/event_step",
+        "business/event",
+        "mart/event_daily",
+        "mart/event_timing",
+        "mart/overdue",
+        "mart/finding",
+        "mart/loop_closure",
+    ):
         assert '"months": ["2026-0' in (compiled / f"{model}.sql").read_text(encoding="utf-8"), model
 
 
@@ -531,6 +595,11 @@ def test_increments_are_merged_not_rebuilt(lakes: tuple[Path, Path, dict[str, An
         commits = [json.loads(line) for path in (grown / "tables" / table / "_delta_log").glob("*.json") for line in path.read_text().splitlines()]
         operations = sorted(entry["commitInfo"]["operation"] for entry in commits if "commitInfo" in entry)
         assert operations.count("MERGE") == 2, f"{table}: {operations}"
+
+
+def test_a_loop_that_the_clock_alone_makes_overdue_is_counted(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
+    february, march = (one(lakes[0], "mart.loop_closure", business_date=at(f"{day} 00:00:00").date()) for day in ("2026-02-10", "2026-03-05"))
+    assert [(loop["dispatched_count"], loop["overdue_count"], loop["signed_count"]) for loop in (february, march)] == [(1, 1, 0), (1, 0, 1)]
 
 
 def test_a_replay_moves_rows_on_the_day_on_which_they_came(lakes: tuple[Path, Path, dict[str, Any]]) -> None:

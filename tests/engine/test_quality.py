@@ -296,7 +296,7 @@ def test_of_an_empty_table_no_row_is_asked_but_what_asks_for_more_is() -> None:
     there = Expected("ExpectTableRowCountToBeBetween", {"min_value": 1}, "warning", "有数据")
     of_table = Suite("bronze.a", "甲", "bronze.a", "select * from bronze.a", (row, there))
     validation = quality._Validation(None, {"bronze.a"})  # with no engine to ask
-    assert next((r.success, r.observed) for r in validation.results(of_table)) == (True, "0 of 0 rows")
+    assert next((r.success, r.observed) for _, r in validation.results(of_table)) == (True, "0 of 0 rows")
     for suite in (of_table, replace(of_table, asks_more=True), replace(of_table, table="bronze.b")):
-        asked = [r.expectation for r in validation.results(suite) if r.observed.startswith("not evaluated")]
+        asked = [r.expectation for _, r in validation.results(suite) if r.observed.startswith("not evaluated")]
         assert asked == [e.type for e in (suite.expected[1:] if suite is of_table else suite.expected)]

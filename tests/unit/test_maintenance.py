@@ -10,13 +10,14 @@ import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 
-from gridlake import cli, maintenance, runs
+from gridlake import cli, maintenance, runs, transform
 from gridlake.contracts import ContractError, load
 from gridlake.settings import Settings
 from gridlake.tables import Change, Tables
@@ -67,6 +68,25 @@ def test_small_files_become_one_and_rows_resume_point_and_old_versions_stay(tabl
     assert Tables(tables.root).resume_point(NAME, "log") == 9
     append(tables, 10)
     assert keys(tables) == list(range(11))
+
+
+def test_after_it_an_increment_still_knows_what_is_new(tables: Tables, tmp_path: Path) -> None:
+    (tmp_path / "dbt_project.yml").write_text("name: gridlake", encoding="utf-8")
+    known = tables.version(NAME)
+    (tmp_path / "stage.built.json").write_text(json.dumps({"project": "", "cut": {NAME: known}}), encoding="utf-8")
+
+    def since() -> dict[str, str]:
+        run = SimpleNamespace(tables=tables, cut={NAME: tables.version(NAME)}, as_of=FIRST_DAY)
+        return transform._History(tmp_path, "stage", run).arrived_since()  # type: ignore[arg-type]
+
+    tables.compact(NAME)
+    assert since() == {"city__feed": ""}
+    append(tables, 10)
+    append(tables, 11)
+    assert since() == {"city__feed": "2026-01-11 00:00:00.000000"}
+    # Neither the file nor the commit that brought a row need be there for ever; then all rows count as new.
+    Path(next(files for _, files in tables.appended_files(NAME, known, tables.version(NAME)))[0]).unlink()
+    assert since() == {}
 
 
 def test_a_few_small_files_are_left_alone(tables: Tables) -> None:

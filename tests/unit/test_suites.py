@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -111,17 +113,32 @@ def test_without_dbts_manifest_nothing_is_taken_for_checked(tmp_path: Path) -> N
         suites.of_project(tmp_path / "manifest.json", contracts.load_all(settings), vocabularies.load_all(settings), suites.checks(settings))
 
 
-def test_of_rows_that_did_not_change_only_what_was_broken_is_asked_again() -> None:
+def test_of_rows_that_did_not_change_only_what_was_broken_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     unique, known = (Expected(kind, {"column": "grid_id"}, "warning", title) for kind, title in (("unique", "不重复"), ("in_set", "在网格中")))
     suite = Suite("business.event", "事件", "business.event", "select * from business.event", (unique, known))
-    broken = {("business.event", "in_set", "在网格中", "grid_id"), ("mart.overdue", "unique", "不重复", "grid_id")}
+    broken = {("business.event", "in_set", "在网格中", "grid_id"): (2, 9), ("mart.overdue", "unique", "不重复", "grid_id"): (1, 9)}
 
-    def asked(condition: str | None, broken: set[tuple[str, ...]]) -> list[tuple[str, tuple[Expected, ...]]]:
-        return [(part.query, part.expected) for part in quality._to_ask(suite, condition, broken)]
+    def asked(condition: str | None, broken: dict[tuple[str, ...], tuple[int | None, int | None]]) -> list[tuple[str, tuple[Expected, ...]]]:
+        before = quality._Before({suite.name: condition} if condition else {}, broken)
+        monkeypatch.setattr(quality._Before, "of", lambda run: before)
+        validation = _Noting()
+        list(quality._Increment(SimpleNamespace(tables=SimpleNamespace(version=int)), validation).results(suite))  # type: ignore[arg-type]
+        return validation.asked
 
     assert asked(None, broken) == [(suite.query, (unique, known))]
     changed = "select * from (select * from business.event where month = 3)"
-    assert asked("month = 3", set()) == [(changed, (unique, known))]
+    assert asked("month = 3", {}) == [(changed, (unique, known))]
     assert asked("month = 3", broken) == [(suite.query, (known,)), (changed, (unique,))]
     assert asked("false", broken) == [(suite.query, (known,))]
-    assert asked("false", set()) == []
+    assert asked("false", {}) == []
+
+
+class _Noting:
+    """Notes what it is asked, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, tuple[Expected, ...]]] = []
+
+    def results(self, suite: Suite) -> Iterator[tuple[Expected, quality.Result]]:
+        self.asked.append((suite.query, suite.expected))
+        yield from ((e, quality._held(suite, e)) for e in suite.expected)

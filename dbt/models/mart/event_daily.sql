@@ -5,7 +5,7 @@
     partition_by='business_month',
     meta={'looked_up': ['resolved.region_closure']}
 ) }}
-{% set months = months_moved_in(['business.event', 'finding.finding']) + months_of_moved_grids() if follows() %}
+{% set months = months_moved_in(['business.event', 'finding.finding']) + months_of_moved_grids(ref('event')) if follows() %}
 {{ gives(months) if follows() }}
 with invalid as (
     select distinct subject_id as event_id

@@ -1,5 +1,13 @@
 -- one row per day and lowest region of findings, sender and model: how far they have come from finding to closure
-{{ config(materialized='incremental', unique_key=['business_date', 'region_system', 'region_code', 'sender_code', 'model']) }}
+{{ config(
+    materialized='incremental',
+    unique_key=['business_date', 'region_system', 'region_code', 'sender_code', 'model'],
+    partition_by='business_month',
+    meta={'looked_up': ['as_of', 'resolved.region_closure', 'business.task']}
+) }}
+-- depends_on: {{ ref('problem_feedback') }} {{ ref('handling_result') }} {{ ref('task') }} {{ source('finding', 'finding') }}
+{% set months = months_of_moved_loops() if follows() %}
+{{ gives(months) if follows() }}
 with feedback as (
     select *
     from (
@@ -38,7 +46,7 @@ followed as (
         case when final_outcome.code is not null then handled.handled_at end as handled_at,
         -- A closed loop is over, however it was handled.
         coalesce(coalesce(handled.handled_at, feedback.closed_at, {{ as_of() }}) > handled.deadline_at, false) as is_overdue
-    from {{ source('finding', 'finding') }} as finding
+    from {{ rows_in(source('finding', 'finding'), months) }} as finding
     left join feedback on finding.finding_id = feedback.finding_id
     left join handled on finding.finding_id = handled.origin_id
     left join tasked on finding.finding_id = tasked.origin_id
@@ -53,6 +61,7 @@ placed as (
 
 select
     business_date,
+    business_month,
     region_system,
     lowest_region_code as region_code,
     sender_code,
@@ -72,4 +81,4 @@ select
     coalesce(sum(working_minutes), cast(0 as bigint)) as working_closing_minutes_sum,
     count(working_minutes) as working_closing_count
 from placed
-group by business_date, region_system, lowest_region_code, sender_code, model
+group by business_date, business_month, region_system, lowest_region_code, sender_code, model

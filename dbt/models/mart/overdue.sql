@@ -5,7 +5,7 @@
     partition_by='business_month',
     meta={'looked_up': ['resolved.region_closure']}
 ) }}
-{% set months = months_moved_in(['business.event']) + months_of_moved_grids() if follows() %}
+{% set months = months_moved_in(['business.event']) + months_of_moved_grids(ref('event')) if follows() %}
 {{ gives(months) if follows() }}
 with placed as (
     {{ at_lowest_region(rows_in(ref('event'), months)) }}

@@ -7,6 +7,7 @@ with happened as (
     from below
     join mart.event_daily as e using (region_system, region_code)
     join period on e.business_date between period.first_date and period.last_date
+    where e.business_date between $compared_from and $last
     group by below.subject, period.which
 ),
 counted as (

@@ -15,6 +15,7 @@ with counted as (
     from below
     join mart.event_daily as e using (region_system, region_code)
     join period on e.business_date between period.first_date and period.last_date
+    where e.business_date between $compared_from and $last
     group by below.subject, period.which
 ),
 key_person as (
@@ -105,6 +106,7 @@ left join mart.event_daily as e
     on e.region_system = below.region_system
     and e.region_code = below.region_code
     and e.business_date between trend.first_date and trend.last_date
+    and e.business_date between $shown_from and $last
 group by subject.subject, trend.place, trend.label
 order by subject.subject, trend.place
 
@@ -126,7 +128,8 @@ counted as (
         coalesce(sum(e.overdue_count) filter (period.which = 'now'), 0)::bigint as overdue_count
     from child
     join mart.region_closure as c on c.region_system = child.region_system and c.ancestor_code = child.region_code
-    left join mart.event_daily as e on e.region_system = c.region_system and e.region_code = c.region_code
+    left join mart.event_daily as e
+        on e.region_system = c.region_system and e.region_code = c.region_code and e.business_date between $compared_from and $last
     left join period on e.business_date between period.first_date and period.last_date
     group by child.subject, child.region_code
 ),
@@ -164,6 +167,7 @@ counted as (
     join mart.event_daily as e using (region_system, region_code)
     join period on e.business_date between period.first_date and period.last_date
     left join named using (class_code)
+    where e.business_date between $compared_from and $last
     group by below.subject, e.class_code
 ),
 ranked as (
@@ -201,11 +205,13 @@ child as (
 told as (
     select child.subject, '区域' as kind, child.name, e.business_date, e.event_count
     from child join mart.event_daily as e using (region_system, region_code)
+    where e.business_date between $shown_from and $last
     union all
     select below.subject, '类别', coalesce(n.class_name, e.class_code), e.business_date, e.event_count
     from below
     join mart.event_daily as e using (region_system, region_code)
     left join (select class_code, any_value(class_name) as class_name from mart.event_class group by class_code) as n using (class_code)
+    where e.business_date between $shown_from and $last
 ),
 counted as (
     select
