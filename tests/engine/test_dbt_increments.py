@@ -496,7 +496,7 @@ def test_checks_of_increments_find_what_a_check_of_everything_finds(lakes: tuple
 def test_what_cannot_have_changed_is_not_built(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     _, _, returned = lakes
     asked = returned["asked"].keys()
-    brought = {"event", "event_step", "grid", "team_member"}
+    brought = {"event", "event_step", "grid", "team_member", "problem_feedback"}
     staged = {name.removeprefix("staging/stg_city_platform__") for name in asked if "city_platform__" in name}
     assert staged == brought
     assert {"staging/row_conservation", "theme/team", "business/event", "mart/event_daily", "mart/region_overview"} <= asked

@@ -28,8 +28,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     run.tables.overwrite(
         "staging.work_calendar", vocabularies.load_all(run.settings).work_calendar.select(reference.CALENDAR.names).cast(reference.CALENDAR)
     )
-    places = [{"region_system": "cn", "region_code": city, "ancestor_code": city, "ancestor_level": 2} for city in (HANGZHOU, NINGBO)]
-    run.tables.overwrite("mart.region_closure", pa.Table.from_pylist(places))
     yield run
     run.close()
 
@@ -45,12 +43,12 @@ def unusual(run: Run) -> Found:
             for city in (HANGZHOU, NINGBO):
                 at = day - timedelta(days=back)
                 count = changed.get((city, at), USUAL[kinds[at]])
-                if count is not None:
-                    rows.append({"business_date": at, "region_system": "cn", "region_code": city, "event_count": count})
-        run.tables.overwrite("mart.event_daily", pa.Table.from_pylist(rows))
-        run.engine.register_table("mart.event_daily")
+                told = {"event_count": count or 0, "has_reported": count is not None}
+                rows.append({"business_date": at, "region_system": "cn", "region_code": city, **told})
+        run.tables.overwrite("mart.region_reporting", pa.Table.from_pylist(rows))
+        run.engine.register_table("mart.region_reporting")
         midnight = datetime(day.year, day.month, day.day, 16, tzinfo=UTC)  # of the next day in Shanghai
-        (suite,) = [s for s in suites.by_hand(run.settings, {}, ["mart.event_daily"], midnight) if s.name == "set.cities_report_as_usual"]
+        (suite,) = [s for s in suites.by_hand(run.settings, {}, ["mart.region_reporting"], midnight) if s.name == "set.cities_report_as_usual"]
         (result,) = quality._validated(run, [suite])
         cities = [r["city_code"] for r in run.spark.sql(suite.query).toArrow().to_pylist() if r["beyond_tolerance"] > 0]
         assert result.success == (not cities)
