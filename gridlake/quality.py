@@ -278,20 +278,44 @@ class _Increment:
 
     def _gone_on(self, suite: Suite, condition: str, known: Sequence[tuple[Expected, _Counts]]) -> Iterator[Result]:
         """What was broken so often before: less what the changed rows counted then, more what they count now."""
-        expected = tuple(e for e, _ in known)
-        before = self._changed(suite, condition, expected, self._before.versions.get(suite.table))
-        now = self._changed(suite, condition, expected)
-        for (e, (unexpected, rows)), (_, then), (_, later) in zip(known, before, now, strict=True):
+        asked = tuple(e for e, _ in known if e.reference is None)
+        before = self._changed(suite, condition, asked, self._before.versions.get(suite.table))
+        both = zip(before, self._changed(suite, condition, asked), strict=True)
+        for expected, (unexpected, rows) in known:
+            if expected.reference:
+                more = self._more_dangling(suite, condition, expected) + self._moved_rows(suite, expected, "true", only_lost=False)
+                yield _with_counts(suite, expected, (unexpected or 0) + more, self._rows(suite.table, expected))
+                continue
+            (_, then), (_, later) = next(both)
             if then.unexpected_count is None or later.unexpected_count is None:
                 yield then if then.unexpected_count is None else later
                 continue
-            moved = self._moved_rows(suite, e, "true", only_lost=False)
             yield _with_counts(
                 suite,
-                e,
-                (unexpected or 0) - then.unexpected_count + later.unexpected_count + moved,
+                expected,
+                (unexpected or 0) - then.unexpected_count + later.unexpected_count,
                 (rows or 0) - (then.row_count or 0) + (later.row_count or 0),
             )
+
+    def _more_dangling(self, suite: Suite, condition: str, expected: Expected) -> int:
+        """How many rows more than before name something that is not there, of the changed ones."""
+        reference = expected.reference
+        assert reference is not None
+        if condition == _NONE:
+            return 0
+        self._run.tables.reach(suite.table)
+        columns = ", ".join(reference.columns)
+        given = " and ".join((f"({condition})", f"({expected.where or 'true'})", *(f"{c} is not null" for c in reference.columns)))
+        now, then = suite.table, f"{suite.table} version as of {self._before.versions[suite.table]}"
+        rows = " union all ".join(f"select {columns}, {sign} as sign from {table} where {given}" for table, sign in ((now, 1), (then, -1)))
+        # Few keys are named more or less often than before; these first, as the embedded engine holds them in memory.
+        keys = f"select {columns}, sum(sign) as n from ({rows}) group by {columns} having sum(sign) <> 0"
+        alike = " and ".join(f"named.{column} = there.{key}" for key, column in zip(reference.keys, reference.columns, strict=True))
+        there = f"select {', '.join(reference.keys)} from {reference.table}"
+        return self._count(f"select coalesce(sum(named.n), 0) from ({keys}) as named left anti join ({there}) as there on {alike}")
+
+    def _rows(self, table: str, expected: Expected) -> int:
+        return self._count(f"select count(*) from {table} where {expected.where}") if expected.where else self._run.tables.row_count(table)
 
     def _changed(self, suite: Suite, condition: str, expected: tuple[Expected, ...], version: int | None = None) -> list[tuple[Expected, Result]]:
         """The expectations asked of the changed rows alone, in their order; as they were in a version of the table."""

@@ -264,7 +264,7 @@ class _History:
                 held = self._run.tables.parts(name, self._run.cut.get(name))
                 months = differing_parts(held, parts.get(name, {})) if held or name in parts else None
                 moved[name] = {"version": before[name], "months": months}
-        by_month = {name for name in moved if name in parts}
+        by_month = {name for name, said in moved.items() if said["months"] is not None}
         new_day = self._known.get("as_of") != self._now["as_of"]
         building: set[str] = {m.name for m in to_build}
         following: list[str] = []

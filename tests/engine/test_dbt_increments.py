@@ -313,7 +313,7 @@ def first(run: Run) -> None:
     events = [*(event(n, day=n) for n in range(1, 11)), event(12, day=-20)]
     events[7] |= {"class_code": "0105", "closed_at": at("2026-03-11 03:00:00"), "state_code": "closed"}
     # Nothing was found, says who reports these; a model finds them invalid. Of one the handling will be overdue when the third delivery comes.
-    events += [event(13, day=5, description="巡查未发现问题"), event(14, day=-19, description="巡查未发现问题")]
+    events += [event(13, day=6, description="巡查未发现问题"), event(14, day=0, description="巡查未发现问题")]
     land(run, "city_platform__event", events, delivery=1, received_at="2026-03-12 00:00:00")
     results = [handled(13, "2026-03-20 00:00:00"), handled(14, "2026-03-14 00:00:00")]
     land(run, "city_platform__handling_result", results, delivery=1, received_at="2026-03-12 00:00:00")
@@ -598,7 +598,7 @@ def test_increments_are_merged_not_rebuilt(lakes: tuple[Path, Path, dict[str, An
 
 
 def test_a_loop_that_the_clock_alone_makes_overdue_is_counted(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
-    february, march = (one(lakes[0], "mart.loop_closure", business_date=at(f"{day} 00:00:00").date()) for day in ("2026-02-10", "2026-03-05"))
+    february, march = (one(lakes[0], "mart.loop_closure", business_date=at(f"{day} 00:00:00").date()) for day in ("2026-02-28", "2026-03-06"))
     assert [(loop["dispatched_count"], loop["overdue_count"], loop["signed_count"]) for loop in (february, march)] == [(1, 1, 0), (1, 0, 1)]
 
 
@@ -771,9 +771,9 @@ def test_every_bronze_row_is_current_deleted_or_superseded(lakes: tuple[Path, Pa
     grown, _, _ = lakes
     fate = one(grown, "staging.row_conservation", feed="city_platform__event")
     assert {name: fate[name] for name in fate if name.endswith("_count")} == {
-        "bronze_count": 25,
-        "staged_count": 13,
-        "current_count": 11,
+        "bronze_count": 27,
+        "staged_count": 15,
+        "current_count": 13,
         "deleted_count": 2,
         "superseded_count": 12,
         "lost_count": 0,
@@ -824,15 +824,15 @@ def test_steps_give_counts_and_minutes(lakes: tuple[Path, Path, dict[str, Any]])
 def test_counts_of_a_region_are_those_of_all_below_it(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, _, _ = lakes
     overview = {(r["region_code"]): r for r in Tables(grown / "tables").read("mart.region_overview").to_pylist()}
-    assert overview["330000000000"]["event_count"] == 11
-    assert overview["330100000000"]["event_count"] == overview["330106000000"]["event_count"] == 11
+    assert overview["330000000000"]["event_count"] == 13
+    assert overview["330100000000"]["event_count"] == overview["330106000000"]["event_count"] == 13
     # The grid moved to the village that only E7 names; the others stay in the village that they name.
     assert overview["hangzhou-G1"]["event_count"] == 1
-    assert (overview[VILLAGE]["event_count"], overview[NEXT_VILLAGE]["event_count"]) == (10, 1)
+    assert (overview[VILLAGE]["event_count"], overview[NEXT_VILLAGE]["event_count"]) == (12, 1)
     assert overview["330106000000"]["grid_count"] == 2
     assert overview["330200000000"]["event_count"] == 0
     # The last whole day is the 15th; E1 of the 1st lies before both weeks.
-    assert (overview["330106000000"]["event_count_7d"], overview["330106000000"]["event_count_previous_7d"]) == (2, 8)
+    assert (overview["330106000000"]["event_count_7d"], overview["330106000000"]["event_count_previous_7d"]) == (2, 9)
 
 
 def test_a_team_is_who_is_there_today(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
