@@ -23,6 +23,17 @@ which their rows lie, and writes these months into its SQL as literals: that is 
     {{ return(months | unique | sort) }}
 {%- endmacro %}
 
+{# The months of the days that have become whole since the last build, or are no longer, in whichever zone. #}
+{% macro months_of_new_days() -%}
+    {%- set clocks = [var('as_of'), var('was_as_of')] | sort -%}
+    {%- set first, last = modules.datetime.date.fromisoformat(clocks[0][:10]), modules.datetime.date.fromisoformat(clocks[1][:10]) -%}
+    {%- set months = [] -%}
+    {%- for days in range(-2, (last - first).days + 2) -%}
+        {%- do months.append((first + modules.datetime.timedelta(days=days)).isoformat()[:7]) -%}
+    {%- endfor -%}
+    {{ return(months | unique | list) }}
+{%- endmacro %}
+
 {# An entity's staged rows that are not as they were at the last build: these columns of them, as they are and as they were. #}
 {% macro moved_rows(entity, columns) -%}
     {%- set parts = [] -%}

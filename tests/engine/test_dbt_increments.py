@@ -788,6 +788,23 @@ def test_an_event_grows_overdue_without_any_new_row(lakes: tuple[Path, Path, dic
     assert not one(grown, "business.event", event_id="hangzhou-E2")["is_overdue"]
 
 
+def test_a_day_that_has_become_whole_is_reported_without_any_new_row(lakes: tuple[Path, Path, dict[str, Any]], tmp_path: Path) -> None:
+    shutil.copytree(lakes[0], tmp_path / "lake")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transform._Dbt, "test", lambda *_: [])
+        # On the evening before only the clock moves, and it makes no event overdue.
+        for as_of, rows in (("2026-03-30 16:00:00", [event(15, day=31)]), ("2026-03-31 16:00:00", [])):
+            run = new_run(tmp_path / "lake", as_of, lakes[0].parent / "declared", run_id=as_of[:10])
+            try:
+                land(run, EVENT, rows, delivery=4, received_at="2026-03-31 00:00:00")
+                for name in ("stage", "build", "mart"):
+                    run.perform(name)
+            finally:
+                run.close()
+    last = one(tmp_path / "lake", "mart.region_reporting", region_code="330100000000", business_date=at("2026-03-31 00:00:00").date())
+    assert (last["has_reported"], last["event_count"]) == (True, 1)
+
+
 def test_only_hours_of_working_days_count_and_the_nearest_calendar_says_which(lakes: tuple[Path, Path, dict[str, Any]]) -> None:
     grown, _, _ = lakes
     # Monday, 10:00 to 13:30.
