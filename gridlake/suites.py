@@ -76,10 +76,9 @@ class Suite:
     expected: tuple[Expected, ...]
     asks_more: bool = False  # than the rows of its table: another table, or whether there are rows at all
 
-    def of_rows(self, condition: str, version: int | None = None) -> Suite:
-        """The same asked of the rows alone that meet a condition, as they are or as they were in a version of the table."""
-        table = self.table if version is None else f"{self.table} version as of {version}"
-        return replace(self, query=self.query.replace(f"from {self.table}", f"from (select * from {table} where {condition})", 1))
+    def of_rows(self, condition: str) -> Suite:
+        """The same asked of the rows alone that meet a condition."""
+        return replace(self, query=self.query.replace(f"from {self.table}", f"from (select * from {self.table} where {condition})", 1))
 
 
 @dataclass(frozen=True)

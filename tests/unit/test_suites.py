@@ -116,9 +116,9 @@ def test_without_dbts_manifest_nothing_is_taken_for_checked(tmp_path: Path) -> N
 def test_of_rows_that_did_not_change_only_what_was_broken_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     unique, known = (Expected(kind, {"column": "grid_id"}, "warning", title) for kind, title in (("unique", "不重复"), ("in_set", "在网格中")))
     suite = Suite("business.event", "事件", "business.event", "select * from business.event", (unique, known))
-    broken = {("business.event", "in_set", "在网格中", "grid_id"): (2, 9), ("mart.overdue", "unique", "不重复", "grid_id"): (1, 9)}
+    broken = {("business.event", "in_set", "在网格中", "grid_id"): 2, ("mart.overdue", "unique", "不重复", "grid_id"): 1}
 
-    def asked(condition: str | None, broken: dict[tuple[str, ...], tuple[int | None, int | None]]) -> list[tuple[str, tuple[Expected, ...]]]:
+    def asked(condition: str | None, broken: dict[tuple[str, ...], int]) -> list[tuple[str, tuple[Expected, ...]]]:
         before = quality._Before({suite.name: condition} if condition else {}, broken)
         monkeypatch.setattr(quality._Before, "of", lambda run: before)
         validation = _Noting()
