@@ -121,19 +121,13 @@ which their rows lie, and writes these months into its SQL as literals: that is 
 
 {# The months of a relation's rows in grids that now lie elsewhere; for models that look up resolved.region_closure. #}
 {% macro months_of_moved_grids(relation) -%}
-    {%- set past = var('moved', {}).get('resolved.region_closure') -%}
-    {%- if not past -%}{{ return([]) }}{%- endif -%}
-    {%- set shown = 'select region_system, region_code, ancestor_code from ' ~ source('resolved', 'region_closure') -%}
-    {%- set later, before = shown ~ ' where region_level = 6', shown ~ ' version as of ' ~ past.version ~ ' where region_level = 6' -%}
-    {%- set alike = same(['region_system', 'region_code', 'ancestor_code'], '=') -%}
+    {%- set keys = ['region_system', 'region_code', 'ancestor_code'] -%}
+    {%- set moved = moved_values(source('resolved', 'region_closure'), 'region_code', 'region_code', keys, 'region_level = 6') -%}
+    {%- if not moved -%}{{ return([]) }}{%- endif -%}
     {%- set query -%}
         select distinct placed.business_month
         from (select grid_id, business_month from {{ relation }}) as placed
-        left semi join (
-            select wanted.region_code from ({{ later }}) as wanted left anti join ({{ before }}) as present on {{ alike }}
-            union all
-            select wanted.region_code from ({{ before }}) as wanted left anti join ({{ later }}) as present on {{ alike }}
-        ) as moved on placed.grid_id = moved.region_code
+        left semi join ({{ moved }}) as moved on placed.grid_id = moved.region_code
     {%- endset -%}
     {{ return(run_query(query).columns[0].values() | list) }}
 {%- endmacro %}
